@@ -1,0 +1,198 @@
+"""An operation, declared once: its name on the wire, its request and its result."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, dataclass_transform
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+
+from contract.arrays import describe, to_lists, to_number
+from contract.errors import InvalidRequest, MessageError
+
+P = ParamSpec("P")
+R = TypeVar("R", bound="Result")
+R_co = TypeVar("R_co", bound="Result", covariant=True)
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def request(cls: type[T]) -> type[T]:
+    """Make a class of annotated fields a request: frozen, checked at birth, unknown fields refused."""
+    config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    return cast(type[T], dataclass(frozen=True, config=config)(cls))
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def result(cls: type[T]) -> type[T]:
+    """Make a class of annotated fields a result: frozen, checked at birth.
+
+    Unknown fields are dropped, so that an older client reads the results of a newer worker.
+    """
+    config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
+    return cast(type[T], dataclass(frozen=True, kw_only=True, config=config)(cls))
+
+
+@result
+class Result:
+    """What every operation answers beside its own fields: how the answer was made."""
+
+    #: The twin that computed: "compiled" or "fallback".
+    backend: str
+    #: The instruction set that the kernel used: "portable", "avx2", "avx512", "neon" or "numpy".
+    simd: str
+    #: Number of threads that the kernel used.
+    threads: int
+    #: Time in the kernel facade, in seconds.
+    kernel_seconds: float
+    #: Time from submission to the start of the job by the broker's clock, in seconds.
+    queue_seconds: float
+    #: What the caller should know about the answer, in full sentences.
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields ready for JSON: arrays as lists, NaN and infinities as words."""
+        return {name: _to_json(value) for name, value in fields_of(self).items()}
+
+
+class Submitter(Protocol):
+    """Carries requests to workers; `producers.Client` and `gristmill.testing` are two."""
+
+    def submit(self, operation: "Operation[Any, R]", request: Any) -> "Job[R]":
+        """Send a request on its way and return its handle."""
+
+
+class Job(Protocol[R_co]):
+    """The handle of one submitted job."""
+
+    @property
+    def id(self) -> str:
+        """The job's id, the same as its Celery task id."""
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """Wait for the job's end; return its result or raise its error."""
+
+    def status(self) -> str:
+        """Return "queued", "running", "succeeded", "failed" or "cancelled"."""
+
+    def progress(self) -> float:
+        """Return the part of the work that is done, in [0, 1]."""
+
+    def cancel(self) -> None:
+        """Ask for the job's end; a running kernel stops at its next step."""
+
+
+def _no_submitter() -> Submitter:
+    raise RuntimeError("no client: import producers (or gristmill.testing) before calling operations")
+
+
+class Operation(Generic[P, R]):
+    """One operation: everything that travels or is generated about it derives from here."""
+
+    #: Finds the submitter that calls go through; `producers` sets it when imported.
+    find_submitter: Callable[[], Submitter] = staticmethod(_no_submitter)
+
+    def __init__(self, name: str, request: Callable[P, Any], result: type[R]) -> None:
+        """Declare the operation `<family>.<verb phrase>`."""
+        self.name = name
+        self.request = request
+        self._request: Any = request  # the same, for calls whose arguments are only known at run time
+        self.result = result
+        self.__doc__ = request.__doc__
+
+    def __repr__(self) -> str:
+        """Return a text that names the operation."""
+        return f"Operation({self.name!r})"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Submit the request, wait for its result and return it."""
+        return self.submit(*args, **kwargs).result()
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Submit the request and return the job's handle at once."""
+        return Operation.find_submitter().submit(self, self.build(*args, **kwargs))
+
+    @property
+    def family(self) -> str:
+        """The word before the dot: module, queue and task prefix."""
+        return self.name.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        """The word after the dot: the function's name."""
+        return self.name.partition(".")[2]
+
+    def build(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a checked request, or raise `InvalidRequest` naming the first wrong argument."""
+        names = self.request_fields
+        if len(args) > len(names):
+            was = f"{len(args)} positional arguments"
+            raise InvalidRequest(f"{self.verb}: {was}, expected at most {len(names)}")
+        for name in names[: len(args)]:
+            if name in kwargs:
+                raise InvalidRequest(f"{name}: given by position and by name, expected once")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        try:
+            return self._request(**{name: _plain(value) for name, value in given.items()})
+        except ValidationError as error:
+            raise InvalidRequest(_explain(error.errors(include_url=False)[0])) from None
+
+    def read_result(self, fields: Mapping[str, Any]) -> R:
+        """Return the result that arrived as `fields`; `MessageError` when it is none of ours."""
+        try:
+            return self.result(**fields)
+        except (ValidationError, TypeError) as error:
+            raise MessageError(f"{self.name}: unreadable result ({error})") from None
+
+    @cached_property
+    def request_fields(self) -> tuple[str, ...]:
+        """Names of the request's fields in order."""
+        return tuple(field.name for field in dataclasses.fields(self._request))
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return {"operation", "request", "result"}: the JSON schemas of both sides."""
+        return {
+            "operation": self.name,
+            "request": TypeAdapter(self._request).json_schema(),
+            "result": TypeAdapter(self.result).json_schema(),
+        }
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a request or result by name, without copying."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    # A NumPy scalar is taken for the Python number that it stands for.
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return to_lists(value)
+    if isinstance(value, float):
+        return to_number(value)
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    return value
+
+
+def _explain(error: ErrorDetails) -> str:
+    """Say a pydantic error in the house's words: `argument: what it is, expected what it should be`."""
+    context = error.get("ctx", {})
+    argument = context.get("argument") or ".".join(map(str, error["loc"])) or "request"
+    match error["type"]:
+        case "refused":
+            return f"{argument}: {error['msg']}"
+        case "missing" | "missing_argument":
+            return f"{argument}: missing, expected a value"
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            return f"{argument}: unknown argument, expected only the arguments of the operation"
+    message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{argument}: {describe(error['input'])}, expected {message}"
