@@ -1,0 +1,67 @@
+"""What travels beside a request: version, times and array references, in one message header."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from contract.errors import DeadlineExceeded, MessageError
+
+#: Version of the wire. A worker runs messages of its own and of older versions.
+VERSION: Final = 1
+
+#: Name of the message header that holds the envelope.
+HEADER: Final = "gristmill"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """The header of one job. A message of a stock client has none and gets a JSON result."""
+
+    version: int = VERSION
+    #: When the job was submitted, in seconds since 1970 by the broker's clock.
+    submitted_at: float | None = None
+    #: When the job's result is of no more use, in seconds since 1970 by the broker's clock.
+    deadline: float | None = None
+    #: Arrays that travel outside the message: field name to reference.
+    references: dict[str, str] = field(default_factory=dict)
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the envelope as the header's plain value."""
+        return asdict(self)
+
+    @classmethod
+    def from_header(cls, header: object) -> "Envelope":
+        """Return the envelope that a header holds; raise `MessageError` for what we cannot serve."""
+        if not isinstance(header, Mapping):
+            raise MessageError(f"{HEADER} header: {type(header).__name__}, expected a map")
+        version = header.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+            raise MessageError(f"version: {version!r}, expected 1 to {VERSION}")
+        return cls(
+            version=version,
+            submitted_at=_time(header, "submitted_at"),
+            deadline=_time(header, "deadline"),
+            references=_references(header),
+        )
+
+    def check_deadline(self, now: float) -> None:
+        """Raise `DeadlineExceeded` when `now`, by the broker's clock, is past the deadline."""
+        if self.deadline is not None and now > self.deadline:
+            late = now - self.deadline
+            raise DeadlineExceeded(f"deadline: passed {late:.3f} s ago, expected a result before it")
+
+
+def _time(header: Mapping[str, Any], name: str) -> float | None:
+    value = header.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MessageError(f"{name}: {value!r}, expected seconds since 1970")
+    return float(value)
+
+
+def _references(header: Mapping[str, Any]) -> dict[str, str]:
+    value = header.get("references") or {}
+    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+        raise MessageError("references: expected a map of field names to references")
+    return dict(value)

@@ -1,0 +1,105 @@
+"""The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
+
+from typing import Any, Final
+
+import numpy as np
+from celery import states
+from celery.backends.redis import RedisBackend
+from kombu.serialization import dumps, loads
+from kombu.utils.encoding import bytes_to_str
+
+from contract import codec
+from contract.deployment import Deployment
+from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled
+
+#: How Celery's settings name this backend in front of a Redis URL.
+SCHEME: Final = "contract.results:Backend"
+
+#: Seconds that a wake-up waits for a waiter; a waiter that comes later finds the result itself.
+WAKE_SECONDS: Final = 60
+
+_JSON_STARTS = (b"{", b"[")
+
+
+class Backend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
+    """Celery's Redis result backend, which stock clients read as ever.
+
+    A result that holds arrays is stored in our codec, any other as JSON. Submitting subscribes to
+    nothing: whoever waits looks for the result and then sleeps on a list that the worker fills.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Build the backend as Celery does."""
+        super().__init__(*args, **kwargs)
+        options = self.app.conf.result_backend_transport_options
+        self._deployment = Deployment(prefix=options.get("global_keyprefix", ""))
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Subscribe to nothing: `AsyncResult.get` subscribes by itself when somebody waits."""
+
+    def _encode(self, data: Any) -> tuple[str, str, Any]:
+        """Encode by what `data` holds, so that a JSON job's result is JSON for any client."""
+        serializer = codec.SERIALIZER if _holds_arrays(data) else "json"
+        encoded: tuple[str, str, Any] = dumps(data, serializer=serializer)
+        return encoded
+
+    def decode(self, payload: Any) -> Any:
+        """Decode what `_encode` made; the first byte tells which of the two it is."""
+        if payload is None:
+            return None
+        if isinstance(payload, str) or bytes(payload[:1]) in _JSON_STARTS:
+            return loads(payload, content_type="application/json", content_encoding="utf-8")
+        return codec.decode(payload)
+
+    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
+        """Store a task's meta and, at its end, wake who waits for it."""
+        stored = super()._set_with_state(key, value, state)
+        if state in states.READY_STATES:
+            wake = self._deployment.wake_key(self._strip_prefix(bytes_to_str(key)))
+            with self.client.pipeline(transaction=False) as pipe:
+                pipe.lpush(wake, b"1")
+                pipe.expire(wake, WAKE_SECONDS)
+                pipe.execute()
+        return stored
+
+
+def error_from_meta(meta: dict[str, Any]) -> GristmillError:
+    """Return the error that a failed job's raw meta tells of; foreign exceptions are `InternalError`.
+
+    No foreign class is ever imported or called: a result is input like any other.
+    """
+    if meta.get("status") == states.REVOKED:
+        return JobCancelled(f"job {meta.get('task_id', '')}: cancelled")
+    stored = meta.get("result")
+    if not isinstance(stored, dict):
+        return InternalError(f"job failed: {stored!r}", str(meta.get("traceback") or ""))
+    name, arguments = str(stored.get("exc_type", "")), stored.get("exc_message") or ()
+    arguments = arguments if isinstance(arguments, list | tuple) else (arguments,)
+    if stored.get("exc_module") == "contract.errors" and name in _OURS:
+        return _OURS[name](*arguments)
+    said = ", ".join(map(str, arguments))
+    kind = _FOREIGN.get(name, InternalError)
+    details = (str(meta.get("traceback") or ""),) if kind is InternalError else ()
+    return kind(f"{name}: {said}", *details)
+
+
+def _holds_arrays(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_arrays, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_arrays, value))
+    return isinstance(value, np.ndarray | bytes)
+
+
+_OURS = {error.__name__: error for error in ERRORS.values()}
+
+#: What Celery's and kombu's own exceptions mean to a caller; any other is our bug or a user's task.
+_FOREIGN: Final[dict[str, type[GristmillError]]] = {
+    "DecodeError": ERRORS["message_error"],
+    "ContentDisallowed": ERRORS["message_error"],
+    "NotRegistered": ERRORS["message_error"],
+    "InvalidTaskError": ERRORS["message_error"],
+    "TimeLimitExceeded": ERRORS["deadline_exceeded"],
+    "SoftTimeLimitExceeded": ERRORS["deadline_exceeded"],
+    "TaskRevokedError": ERRORS["job_cancelled"],
+}

@@ -1,0 +1,3 @@
+"""The `fusion` operations as functions: call one to wait for its result, `.submit` it for a job."""
+
+from contract.fusion import *  # noqa: F403  # the declarations are the functions
