@@ -1,0 +1,95 @@
+"""Turns what callers pass into the arrays that kernels take, or refuses it by name.
+
+Kernels take arrays in C order, aligned, in native byte order and of exactly one dtype; neither C nor
+cffi can check that. A caller's array is never written to, and is used as it is where it already fits.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from native_c.errors import InvalidArgument, OutOfMemory
+
+#: Kinds of dtype (NumPy's letters) that become each kind without a change of meaning.
+_ACCEPTED: Final = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
+_NUMBERS: Final = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}
+_RANKS: Final = ("a single number", "one dimension", "two dimensions", "three dimensions")
+
+
+def as_array(name: str, value: object, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
+    """Return `value` as an aligned native array of `dtype` in C order, with `ndim` dimensions.
+
+    Takes anything NumPy reads as numbers: lists, views, any byte order. Booleans and integers become
+    floats; floats never become integers. Raises InvalidArgument, which begins with `name`, for
+    anything else, and OutOfMemory where the result does not fit.
+    """
+    wanted = np.dtype(dtype)
+    if type(value) is np.ndarray and value.dtype == wanted and value.ndim == ndim:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
+    return _coerce(name, value, wanted, ndim)
+
+
+def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArray[Any]:
+    array = _read(name, value)
+    if array.dtype.kind not in _ACCEPTED[dtype.kind]:
+        raise InvalidArgument(f"{name}: dtype {array.dtype}, expected {_NUMBERS[dtype.kind]}")
+    if array.ndim != ndim:
+        raise InvalidArgument(f"{name}: shape {list(array.shape)}, expected {_RANKS[ndim]}")
+    if dtype.kind in "iu" and array.dtype.kind in "iu":
+        _refuse_overflow(name, array, dtype)
+    try:
+        return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    except (MemoryError, ValueError) as error:  # NumPy's "array is too big" is a ValueError
+        message = f"{name}: shape {list(array.shape)}, expected an array that fits in memory"
+        raise OutOfMemory(message) from error
+
+
+def _read(name: str, value: object) -> NDArray[Any]:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InvalidArgument(f"{name}: masked values, expected an array without a mask")
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument(
+            f"{name}: a ragged sequence, expected rows of equal length"
+        ) from error
+
+
+def _refuse_overflow(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
+    if np.can_cast(array.dtype, dtype) or array.size == 0:
+        return
+    bounds = np.iinfo(dtype)
+    for extreme in (int(array.min()), int(array.max())):
+        if not bounds.min <= extreme <= bounds.max:
+            raise InvalidArgument(f"{name}: {extreme}, expected values that fit {dtype}")
+
+
+def require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], like: str) -> None:
+    """Raise InvalidArgument unless `array` has `shape`, the shape that follows from `like`."""
+    if array.shape != shape:
+        message = f"{name}: shape {list(array.shape)}, expected shape {list(shape)} as {like}"
+        raise InvalidArgument(message)
+
+
+def require_finite(name: str, array: NDArray[Any]) -> None:
+    """Raise InvalidArgument at the first NaN or infinity of `array`."""
+    _require(name, array, np.isfinite(array), "finite values")
+
+
+def require_between(
+    name: str, array: NDArray[Any], low: float = -np.inf, high: float = np.inf
+) -> None:
+    """Raise InvalidArgument at the first element of `array` that is not in [low, high]."""
+    bounds = f"at most {high}" if low == -np.inf else f"at least {low}"
+    expected = bounds if np.inf in (-low, high) else f"values in [{low}, {high}]"
+    _require(name, array, (array >= low) & (array <= high), expected)
+
+
+def _require(name: str, array: NDArray[Any], holds: NDArray[np.bool_], expected: str) -> None:
+    if not holds.all():
+        where = np.unravel_index(int(np.argmin(holds)), array.shape)
+        position = ", ".join(str(int(index)) for index in where)
+        raise InvalidArgument(f"{name}: {array[where]} at [{position}], expected {expected}")

@@ -1,0 +1,1 @@
+"""The twins in NumPy: each module does one family's work where the extension is not loaded."""

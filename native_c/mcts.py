@@ -1,0 +1,77 @@
+"""Facade of the tree-search kernels: checks and prepares arguments, allocates results."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from native_c import backend
+from native_c.arrays import as_array, require_between, require_finite, require_shape
+from native_c.errors import InvalidArgument
+
+
+def ucb1_selection(
+    visits: object,
+    value_sums: object,
+    parent_visits: object,
+    exploration: float = math.sqrt(2.0),
+    child_counts: object = None,
+) -> dict[str, Any]:
+    """Score the children of n nodes by UCB1 and choose the best one of each.
+
+    The score is `value_sum / visits + exploration * sqrt(log(parent_visits) / visits)`: Auer,
+    Cesa-Bianchi and Fischer, "Finite-time analysis of the multiarmed bandit problem", 2002.
+
+    `visits` [n, k] are whole numbers, `value_sums` [n, k] finite, `parent_visits` [n] at least 1 where
+    a child has visits, `exploration` zero or more, and `child_counts` [n], 0 to k, says how many
+    children each node has, counted from its first (default: all k).
+
+    Returns `scores` [n, k], inf for a child without visits and -inf beyond `child_counts`, and
+    `chosen` [n], the lowest index of the highest score, -1 for a node without children. Raises
+    InvalidArgument where a shape or a range is not kept.
+    """
+    visits = as_array("visits", visits, np.int64, 2)
+    value_sums = as_array("value_sums", value_sums, np.float64, 2)
+    parent_visits = as_array("parent_visits", parent_visits, np.int64, 1)
+    require_shape("value_sums", value_sums, visits.shape, "visits")
+    require_shape("parent_visits", parent_visits, visits.shape[:1], "the rows of visits")
+    if child_counts is not None:
+        child_counts = as_array("child_counts", child_counts, np.int64, 1)
+        require_shape("child_counts", child_counts, visits.shape[:1], "the rows of visits")
+    if not 0.0 <= exploration < math.inf:
+        raise InvalidArgument(f"exploration: {exploration}, expected zero or more, and finite")
+    scores = np.empty(visits.shape)
+    chosen = np.empty(visits.shape[0], np.int64)
+    arguments = (visits, value_sums, parent_visits, child_counts)
+    try:
+        backend.current().mcts.ucb1_selection(*arguments, exploration, scores, chosen)
+    except InvalidArgument:
+        _explain_ucb1_selection(*arguments)
+        raise
+    return {"scores": scores, "chosen": chosen}
+
+
+def _explain_ucb1_selection(
+    visits: Any, value_sums: Any, parent_visits: Any, child_counts: Any
+) -> None:
+    """Say which range is not kept: the kernels see that in passing, but not where."""
+    require_between("visits", visits, low=0)
+    require_finite("value_sums", value_sums)
+    require_between("parent_visits", parent_visits, low=0)
+    if child_counts is not None:
+        require_between("child_counts", child_counts, 0, visits.shape[1])
+    require_between("parent_visits", parent_visits, low=(visits > 0).any(axis=1))
+
+
+#: Small cases on which the C kernels must agree with NumPy before they are used.
+SELF_TEST = (
+    (
+        ucb1_selection,
+        {
+            "visits": [[3, 0, 9], [4, 4, 1]],
+            "value_sums": [[1.5, 0.0, -2.0], [2.0, 2.0, 0.25]],
+            "parent_visits": [12, 9],
+            "child_counts": [3, 2],
+        },
+    ),
+)

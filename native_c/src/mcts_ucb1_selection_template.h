@@ -1,0 +1,71 @@
+/*
+ * mcts_ucb1_selection_template.h - UCB1 over a range of nodes; no parameters.
+ *
+ * Each child takes two divisions and a square root, which bound the speed, so all of them are done
+ * in full vectors over the flat [n, k] array, whatever k is: a tile of children first gets the log
+ * of its parent next to each child. The choice is a scan per node afterwards, over scores that are
+ * still in the cache. Each score has one fixed formula, so tiles and levels do not change its bits.
+ */
+
+/* The log of the parent of each child of children [begin, end), into logs. */
+NC_TARGET static void NC_NAME(ucb1_logs)(const ucb1_job *job, int64_t begin, int64_t end,
+                                         double *logs) {
+    double of_node[UCB1_TILE + 1];
+    int64_t k = job->n_children, node = begin / k, n = (end - 1) / k - node + 1;
+    for (int64_t i = 0; i < n; i++)
+        of_node[i] = nc_log(nc_double_of_count(job->parent_visits[node + i]));
+    for (int64_t i = 0, child = begin; i < n; i++) {
+        int64_t stop = (node + i + 1) * k < end ? (node + i + 1) * k : end;
+        for (; child < stop; child++)
+            logs[child - begin] = of_node[i];
+    }
+}
+
+/* Scores of children [begin, end) as if each node had k; nonzero when a range is not kept. */
+NC_TARGET static uint64_t NC_NAME(ucb1_scores)(const ucb1_job *job, int64_t begin, int64_t end) {
+    double logs[UCB1_TILE];
+    NC_NAME(ucb1_logs)(job, begin, end, logs);
+    const int64_t *visits = job->visits + begin;
+    const double *sums = job->value_sums + begin;
+    double *scores = job->scores + begin, exploration = job->exploration;
+    uint64_t wrong = 0;
+    for (int64_t i = 0; i < end - begin; i++) {
+        double count = nc_double_of_count(visits[i]);
+        double score = sums[i] / count + exploration * __builtin_sqrt(logs[i] / count);
+        scores[i] = visits[i] > 0 ? score : (double)INFINITY;
+        wrong |= (uint64_t)(visits[i] < 0) |
+                 (uint64_t) !(__builtin_fabs(sums[i]) < (double)INFINITY) |
+                 ((uint64_t)(visits[i] > 0) & (uint64_t) !(logs[i] >= 0.0));
+    }
+    return wrong;
+}
+
+/* The choice of nodes [first, last), and -inf for the children that they do not have. */
+NC_TARGET static uint64_t NC_NAME(ucb1_choices)(const ucb1_job *job, int64_t first, int64_t last) {
+    int64_t k = job->n_children;
+    for (int64_t node = first; node < last; node++) {
+        double *row = job->scores + node * k;
+        int64_t count = job->child_counts ? job->child_counts[node] : k;
+        if (count < 0 || count > k || job->parent_visits[node] < 0)
+            return 1;
+        double best = -(double)INFINITY;
+        int64_t chosen = -1;
+        for (int64_t c = 0; c < count; c++) {
+            chosen = row[c] > best ? c : chosen;
+            best = row[c] > best ? row[c] : best;
+        }
+        for (int64_t c = count; c < k; c++)
+            row[c] = -(double)INFINITY;
+        job->chosen[node] = chosen;
+    }
+    return 0;
+}
+
+NC_TARGET static uint64_t NC_NAME(ucb1_nodes)(const ucb1_job *job, int64_t first, int64_t last) {
+    int64_t end = last * job->n_children;
+    uint64_t wrong = 0;
+    for (int64_t begin = first * job->n_children; begin < end; begin += UCB1_TILE)
+        wrong |=
+            NC_NAME(ucb1_scores)(job, begin, begin + UCB1_TILE < end ? begin + UCB1_TILE : end);
+    return wrong | NC_NAME(ucb1_choices)(job, first, last);
+}
