@@ -8,6 +8,7 @@ import platform
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gristmill import server_guard
 
@@ -236,9 +239,11 @@ class EmbeddedServer:
 
     def kill(self) -> None:
         """Kill it as a crash would and keep its files: `start()` brings it back where it was."""
-        os.kill(self.pid, 9)
+        os.kill(self.pid, signal.SIGKILL)
         assert self._guard is not None
         self._guard.wait(timeout=server_guard.STOP_SECONDS)
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
         self._pid = None
 
     def log(self) -> str:
@@ -300,7 +305,9 @@ class EmbeddedServer:
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + self.start_timeout
-        client = redis.Redis.from_url(self.url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        # The loop below retries, and sees between two tries whether the server still lives.
+        retry = Retry(NoBackoff(), 0)
+        client = redis.Redis.from_url(self.url, socket_timeout=1.0, retry=retry)
         with contextlib.closing(client):
             while True:
                 if not self.running:
