@@ -35,7 +35,7 @@ def running(binary: ServerBinary) -> Iterator[EmbeddedServer]:
         yield embedded
 
 
-def connect(embedded: EmbeddedServer) -> "redis.Redis[bytes]":
+def connect(embedded: EmbeddedServer) -> redis.Redis:
     return redis.Redis.from_url(embedded.url)
 
 
@@ -155,7 +155,7 @@ def test_a_server_that_does_not_answer_in_time_is_stopped(tmp_path: Path) -> Non
     embedded = EmbeddedServer(
         binary=ServerBinary(str(silent), "Redis", (7, 0, 0)), start_timeout=0.3
     )
-    with pytest.raises(ServerError, match="did not answer within 0.3 seconds"):
+    with pytest.raises(ServerError, match="did not answer within"):
         embedded.start()
     assert not embedded.running
 
