@@ -20,7 +20,14 @@ MAX_ARRAY_BYTES: Final = 256 * 2**20
 #: How JSON spells the numbers that it has no literal for, as in the JSON form of protocol buffers.
 NON_FINITE: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
-_NAMES = {"f4": "float32", "f8": "float64", "i4": "int32", "i8": "int64", "u1": "uint8", "b1": "bool"}
+_NAMES = {
+    "f4": "float32",
+    "f8": "float64",
+    "i4": "int32",
+    "i8": "int64",
+    "u1": "uint8",
+    "b1": "bool",
+}
 _RANKS = ("a single number", "one dimension", "two dimensions", "three dimensions")
 
 
@@ -147,7 +154,10 @@ class Array:
         """Describe the field as nested lists, its JSON form."""
         kind = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}[self.dtype[0]]
         bounds = {"minimum": self.ge, "maximum": self.le}
-        found: JsonSchemaValue = {"type": kind, **{k: v for k, v in bounds.items() if v is not None}}
+        found: JsonSchemaValue = {
+            "type": kind,
+            **{k: v for k, v in bounds.items() if v is not None},
+        }
         if kind == "number" and not self.finite:
             found = {"anyOf": [found, {"enum": list(NON_FINITE)}]}
         for _ in range(1 if self.ndim is None else self.ndim):

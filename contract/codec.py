@@ -49,11 +49,19 @@ CONTROL: Final = Limits(
 )
 #: A job or a result with its arrays inside. The margin over one array is for a second, small one.
 INLINE: Final = Limits(
-    max_bytes=MAX_ARRAY_BYTES + 2**26, max_items=2**20, max_length=2**18, max_text=2**20, max_depth=16
+    max_bytes=MAX_ARRAY_BYTES + 2**26,
+    max_items=2**20,
+    max_length=2**18,
+    max_text=2**20,
+    max_depth=16,
 )
 #: Many requests in one message.
 BATCH: Final = Limits(
-    max_bytes=MAX_ARRAY_BYTES + 2**26, max_items=2**22, max_length=2**18, max_text=2**20, max_depth=16
+    max_bytes=MAX_ARRAY_BYTES + 2**26,
+    max_items=2**22,
+    max_length=2**18,
+    max_text=2**20,
+    max_depth=16,
 )
 
 
@@ -62,7 +70,9 @@ def encode(value: Any) -> bytes:
     try:
         packed: bytes = msgpack.packb(value, default=_pack, strict_types=False)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise MessageError(f"message: not encodable ({error}), expected plain values and arrays") from None
+        raise MessageError(
+            f"message: not encodable ({error}), expected plain values and arrays"
+        ) from None
     return packed
 
 

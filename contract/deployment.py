@@ -48,7 +48,9 @@ class Deployment:
         """The address without its password, for logs and errors."""
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
-        return parts._replace(netloc=f"***@{host}" if "@" in parts.netloc else host, query="").geturl()
+        return parts._replace(
+            netloc=f"***@{host}" if "@" in parts.netloc else host, query=""
+        ).geturl()
 
     @property
     def celery_url(self) -> str:

@@ -48,7 +48,9 @@ class Envelope:
         """Raise `DeadlineExceeded` when `now`, by the broker's clock, is past the deadline."""
         if self.deadline is not None and now > self.deadline:
             late = now - self.deadline
-            raise DeadlineExceeded(f"deadline: passed {late:.3f} s ago, expected a result before it")
+            raise DeadlineExceeded(
+                f"deadline: passed {late:.3f} s ago, expected a result before it"
+            )
 
 
 def _time(header: Mapping[str, Any], name: str) -> float | None:

@@ -90,4 +90,6 @@ def _first_sentence(error: type[GristmillError]) -> str:
 
 
 #: Every error by its code.
-ERRORS: dict[str, type[GristmillError]] = {error.code: error for error in _subclasses(GristmillError)}
+ERRORS: dict[str, type[GristmillError]] = {
+    error.code: error for error in _subclasses(GristmillError)
+}

@@ -48,10 +48,15 @@ class Result:
     threads: int
     #: Time in the kernel facade, in seconds.
     kernel_seconds: float
-    #: Time from submission to the start of the job by the broker's clock, in seconds.
-    queue_seconds: float
+    #: Time from submission to the start of the job by the broker's clock, in seconds; None where the
+    #: message does not tell when it was submitted.
+    queue_seconds: float | None
     #: What the caller should know about the answer, in full sentences.
     warnings: tuple[str, ...] = ()
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the fields by name as they are, ready for our codec."""
+        return fields_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields ready for JSON: arrays as lists, NaN and infinities as words."""
@@ -61,8 +66,10 @@ class Result:
 class Submitter(Protocol):
     """Carries requests to workers; `producers.Client` and `gristmill.testing` are two."""
 
-    def submit(self, operation: "Operation[Any, R]", request: Any) -> "Job[R]":
-        """Send a request on its way and return its handle."""
+    def submit(
+        self, operation: "Operation[Any, R]", request: Any, *, deadline_seconds: float | None = None
+    ) -> "Job[R]":
+        """Send a checked request on its way and return its handle."""
 
 
 class Job(Protocol[R_co]):
@@ -86,7 +93,9 @@ class Job(Protocol[R_co]):
 
 
 def _no_submitter() -> Submitter:
-    raise RuntimeError("no client: import producers (or gristmill.testing) before calling operations")
+    raise RuntimeError(
+        "no client: import producers (or gristmill.testing) before calling operations"
+    )
 
 
 class Operation(Generic[P, R]):
@@ -99,7 +108,9 @@ class Operation(Generic[P, R]):
         """Declare the operation `<family>.<verb phrase>`."""
         self.name = name
         self.request = request
-        self._request: Any = request  # the same, for calls whose arguments are only known at run time
+        self._request: Any = (
+            request  # the same, for calls whose arguments are only known at run time
+        )
         self.result = result
         self.__doc__ = request.__doc__
 

@@ -27,5 +27,7 @@ class InlinePayloads:
         """Return the fields; a reference means that the sender has a store and we have none."""
         if references:
             names = ", ".join(sorted(references))
-            raise MessageError(f"references: {names} outside the message, expected arrays inside it")
+            raise MessageError(
+                f"references: {names} outside the message, expected arrays inside it"
+            )
         return dict(fields)

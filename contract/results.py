@@ -21,7 +21,7 @@ WAKE_SECONDS: Final = 60
 _JSON_STARTS = (b"{", b"[")
 
 
-class Backend(RedisBackend):  # type: ignore[misc]  # Celery is untyped
+class Backend(RedisBackend):
     """Celery's Redis result backend, which stock clients read as ever.
 
     A result that holds arrays is stored in our codec, any other as JSON. Submitting subscribes to

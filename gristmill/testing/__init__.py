@@ -1,0 +1,128 @@
+"""In-process mode for an app's own tests: the same calls, handles and errors, without Redis or worker.
+
+    with in_process():
+        assert analytics.basic_statistics([1.0, 2.0, 3.0]).mean == 2.0
+
+Every request and result makes the round trip through the codec, so what would not travel fails here
+too. `gristmill.testing.plugin` has the same as a pytest fixture.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from celery import states
+
+from contract import codec
+from contract.envelope import Envelope
+from contract.errors import GristmillError, InvalidRequest, JobCancelled
+from contract.operation import Operation, Result, fields_of
+from producers.client import submitting_through
+from producers.job import Job
+from workers.runner import run
+
+R = TypeVar("R", bound=Result)
+
+
+class InProcess:
+    """Stands in for a client, a broker and one worker; its jobs run one after the other on a thread."""
+
+    def __init__(self, timeout: float | None = 60.0) -> None:
+        """Start empty; `timeout` is how many seconds `job.result()` waits unless told otherwise."""
+        self.timeout = timeout
+        self._metas: dict[str, dict[str, Any]] = {}
+        self._cancelled: set[str] = set()
+        self._changed = threading.Condition()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="gristmill-in-process")
+
+    def submit(
+        self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
+    ) -> Job[R]:
+        """Run a checked request on the worker thread and return its job."""
+        now = time.time()
+        deadline = None if deadline_seconds is None else now + deadline_seconds
+        header = Envelope(submitted_at=now, deadline=deadline).to_header()
+        message = codec.encode([header, fields_of(request)])
+        job_id = str(uuid.uuid4())
+        self._store(job_id, states.PENDING)
+        self._worker.submit(self._run, operation, job_id, message)
+        return Job(job_id, self, operation.read_result, self.timeout)
+
+    def look(self, job_id: str) -> dict[str, Any]:
+        """Return the job's meta, in the shape of Celery's."""
+        with self._changed:
+            return self._metas.get(job_id, {"status": states.PENDING, "result": None})
+
+    def sleep(self, job_id: str, seconds: float) -> None:
+        """Return when some job may have ended, or after `seconds`."""
+        with self._changed:
+            if self._metas[job_id]["status"] not in states.READY_STATES:
+                self._changed.wait(None if seconds == float("inf") else seconds)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for the job's end."""
+        self._cancelled.add(job_id)
+
+    def close(self) -> None:
+        """Cancel what has not ended and stop the worker thread."""
+        self._cancelled.update(self._metas)
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, operation: Operation[Any, R], job_id: str, message: bytes) -> None:
+        try:
+            header, fields = codec.decode(message)
+            envelope = Envelope.from_header(header)
+            watch = _Watch(self, job_id, envelope)
+            watch.check()
+            result = run(operation, (), fields, envelope, watch)
+            self._store(job_id, states.SUCCESS, codec.decode(codec.encode(result.to_fields())))
+        except JobCancelled:
+            self._store(job_id, states.REVOKED)
+        except GristmillError as error:
+            self._store(job_id, states.FAILURE, _stored(error))
+
+    def _store(self, job_id: str, status: str, result: Any = None) -> None:
+        with self._changed:
+            self._metas[job_id] = {"status": status, "result": result, "task_id": job_id}
+            self._changed.notify_all()
+
+
+class _Watch:
+    def __init__(self, road: InProcess, job_id: str, envelope: Envelope) -> None:
+        self._road, self._job_id, self._envelope = road, job_id, envelope
+
+    def now(self) -> float:
+        return time.time()
+
+    def check(self) -> None:
+        if self._job_id in self._road._cancelled:
+            raise JobCancelled(f"job {self._job_id}: cancelled")
+        self._envelope.check_deadline(self.now())
+
+    def __call__(self, progress: float) -> None:
+        self.check()
+        self._road._store(self._job_id, "PROGRESS", {"progress": progress})
+
+
+@contextmanager
+def in_process(timeout: float | None = 60.0) -> Iterator[InProcess]:
+    """Send every operation called in this block to an in-process worker; yield it."""
+    if timeout is not None and not timeout >= 0:
+        raise InvalidRequest(f"timeout: {timeout!r}, expected seconds or None")
+    road = InProcess(timeout)
+    try:
+        with submitting_through(road):
+            yield road
+    finally:
+        road.close()
+
+
+def _stored(error: GristmillError) -> dict[str, Any]:
+    # As Celery's backend stores an exception: class by name, arguments as plain values.
+    kind = type(error)
+    arguments = codec.decode(codec.encode(list(error.args)))
+    return {"exc_type": kind.__name__, "exc_module": kind.__module__, "exc_message": arguments}

@@ -1,0 +1,108 @@
+"""The handle of a submitted job: its result, its state, its end."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from celery import states
+
+from contract.errors import ResultTimeout
+from contract.operation import Result
+from contract.results import error_from_meta
+
+R = TypeVar("R", bound=Result)
+
+#: What Celery's states mean to an app; unknown states are a user task's own and mean "running".
+_STATUS: Final = {
+    states.PENDING: "queued",
+    states.RECEIVED: "queued",
+    states.RETRY: "queued",
+    states.STARTED: "running",
+    states.SUCCESS: "succeeded",
+    states.FAILURE: "failed",
+    states.REJECTED: "failed",
+    states.REVOKED: "cancelled",
+}
+
+
+class Results(Protocol):
+    """Where a job's state is looked up: a deployment's Redis, or a test's own memory."""
+
+    def look(self, job_id: str) -> dict[str, Any]:
+        """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
+
+    def sleep(self, job_id: str, seconds: float) -> None:
+        """Return when the job may have ended, or after `seconds`."""
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for the job's end."""
+
+
+class Job(Generic[R]):
+    """One job on its way; made by `operation.submit(...)`, or from an id by `Client.job`."""
+
+    def __init__(
+        self,
+        job_id: str,
+        results: Results,
+        read_result: Callable[[Any], R],
+        default_timeout: float | None,
+    ) -> None:
+        """Watch the job `job_id`; `default_timeout` is how long `result` waits unless told."""
+        #: The job's id, the same as its Celery task id.
+        self.id = job_id
+        self._results = results
+        self._read_result = read_result
+        self._default_timeout = default_timeout
+
+    def __repr__(self) -> str:
+        """Return a text that names the job."""
+        return f"Job({self.id!r})"
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the job's end; return its result or raise its error.
+
+        Waits at most `timeout` seconds, the client's `timeout` when None, and then raises
+        `ResultTimeout`; the job goes on and may be waited for again.
+        """
+        limit = self._default_timeout if timeout is None else timeout
+        deadline = float("inf") if limit is None else time.monotonic() + limit
+        while True:
+            meta = self._results.look(self.id)
+            if meta["status"] == states.SUCCESS:
+                return self._read_result(meta["result"])
+            if meta["status"] in states.READY_STATES:
+                raise error_from_meta(meta)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                status = _status(meta)
+                raise ResultTimeout(f"job {self.id}: {status} after {limit} s, expected its end")
+            self._results.sleep(self.id, left)
+
+    def status(self) -> str:
+        """Return "queued", "running", "succeeded", "failed" or "cancelled".
+
+        "queued" also stands for an id that nobody knows (any more). A job shows as "running" once it
+        reports progress, after about a quarter of a second; a short one goes straight to its end.
+        """
+        return _status(self._results.look(self.id))
+
+    def progress(self) -> float:
+        """Return the part of the work that is done, in [0, 1]; 1 after success."""
+        meta = self._results.look(self.id)
+        if meta["status"] == states.SUCCESS:
+            return 1.0
+        told = meta.get("result")
+        return float(told.get("progress", 0.0)) if isinstance(told, dict) else 0.0
+
+    def cancel(self) -> None:
+        """Ask for the job's end: a queued job will not run, a running one stops at its next step.
+
+        `result` then raises `JobCancelled`. A job that has ended, or ends before it notices, keeps
+        its result.
+        """
+        self._results.cancel(self.id)
+
+
+def _status(meta: dict[str, Any]) -> str:
+    return _STATUS.get(meta["status"], "running")

@@ -1,0 +1,52 @@
+"""The intake: looks at each job message before Celery does, so that a bad one fails by itself."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery.utils.log import get_logger
+from celery.worker.strategy import default
+
+from contract import codec
+from contract.errors import MessageError
+
+logger = get_logger(__name__)
+
+#: Content types that jobs may have.
+_CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
+
+
+def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
+    """Return the handler of one task's messages, as Celery's `Task.Strategy` asks for."""
+    handle = default(task, app, consumer)
+
+    def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
+        if body is None:  # protocol 2: the body has not been read
+            fault = _fault(message)
+            if fault is not None:
+                return _fail(task, message, fault, ack)
+            # Celery would decode the body here, in the parent, only to see which protocol it is
+            # of. The child decodes it under our limits, and an undecodable one fails there.
+            message._decoded_cache = (None,)
+        return handle(message, body, ack, reject, callbacks)
+
+    return take
+
+
+def _fault(message: Any) -> MessageError | None:
+    """Return what is wrong with a message as far as it shows without decoding it."""
+    if message.content_type not in _CONTENT_TYPES:
+        expected = " or ".join(_CONTENT_TYPES)
+        return MessageError(f"content type: {message.content_type!r}, expected {expected}")
+    if len(message.body) > codec.INLINE.max_bytes:
+        limit = codec.INLINE.max_bytes
+        return MessageError(f"message: {len(message.body)} bytes, expected at most {limit}")
+    return None
+
+
+def _fail(task: Any, message: Any, fault: MessageError, ack: Any) -> None:
+    """End a job that cannot be read: a failed result for its caller, then the acknowledgement."""
+    job_id = message.headers.get("id")
+    logger.error("job %s of %s refused: %s", job_id, task.name, fault)
+    if job_id:
+        task.backend.mark_as_failure(job_id, fault)
+    ack()

@@ -1,0 +1,49 @@
+"""The life of a worker: how many kernel threads each child may use, and the line that says so."""
+
+import os
+from typing import Any
+
+from celery import signals
+from celery.utils.log import get_logger
+
+from contract.deployment import Deployment
+from contract.families import operations
+
+logger = get_logger(__name__)
+
+_THREADS_VARIABLE = "NATIVE_C_THREADS"
+
+
+def connect() -> None:
+    """Attach to Celery's signals."""
+    signals.celeryd_after_setup.connect(share_cores, weak=False)
+    signals.worker_ready.connect(tell, weak=False)
+
+
+def share_cores(instance: Any, **_: Any) -> None:
+    """Divide the cores among the pool's processes, unless the environment says how many to use.
+
+    The environment, because children inherit it whether they are forked or spawned.
+    """
+    processes = 1
+    if "prefork" in str(getattr(instance.pool_cls, "__module__", instance.pool_cls)):
+        processes = max(1, instance.concurrency or 1)
+    os.environ.setdefault(_THREADS_VARIABLE, str(max(1, len(os.sched_getaffinity(0)) // processes)))
+
+
+def tell(**_: Any) -> None:
+    """Log what this worker computes with and whom it serves."""
+    import native_c
+
+    made = native_c.info()
+    deployment = Deployment.from_environment()
+    logger.info(
+        "gristmill: backend %s, simd %s, %s kernel threads a process, %d operations, broker %s%s%s",
+        made["backend"],
+        made["simd"],
+        os.environ.get(_THREADS_VARIABLE, made["threads"]),
+        len(operations()),
+        deployment.safe_url,
+        f", prefix {deployment.prefix}" if deployment.prefix else "",
+        f" ({made['reason']})" if made.get("reason") else "",
+    )

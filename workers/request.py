@@ -1,0 +1,56 @@
+"""Celery's request, mended where one bad job could end a worker or loop for ever."""
+
+from typing import Any, Final
+
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
+from celery.utils.log import get_logger
+from celery.worker.request import Request as CeleryRequest
+
+from contract.deployment import Deployment
+from contract.errors import ComputeError, GristmillError, InternalError
+
+logger = get_logger(__name__)
+
+#: Deliveries after which a job that keeps killing its worker process is given up.
+MAX_DELIVERIES: Final = 3
+
+#: Seconds that a job's losses are remembered.
+_LOSSES_SECONDS: Final = 24 * 3600
+
+
+class Request(CeleryRequest):
+    """A request whose failures stay its own."""
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        """Record a failure; a MemoryError or a killer job must not reach Celery's own handling."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, MemoryError):
+            # Celery re-raises it in the worker's parent process, which ends.
+            exc_info = _info(ComputeError(f"{self.name}: out of memory ({error})"))
+            return_ok = False  # the child could not store the failure
+        elif isinstance(error, WorkerLostError | SystemExit) and self._is_given_up():
+            said = f"{self.name}: its worker process died {MAX_DELIVERIES} times ({error})"
+            exc_info = _info(InternalError(said, ""))
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _is_given_up(self) -> bool:
+        """Count a lost worker process against the job; True once it has cost enough of them."""
+        options = self.app.conf.result_backend_transport_options
+        key = Deployment(prefix=options.get("global_keyprefix", "")).key("losses", self.id)
+        try:
+            with self.task.backend.client.pipeline() as pipe:
+                losses, _ = pipe.incr(key).expire(key, _LOSSES_SECONDS).execute()
+        except Exception:
+            logger.exception("job %s: its lost worker process could not be counted", self.id)
+            return False
+        return int(losses) >= MAX_DELIVERIES
+
+
+def _info(error: GristmillError) -> Any:
+    try:
+        raise error
+    except GristmillError:
+        return ExceptionInfo()

@@ -1,0 +1,113 @@
+"""The Celery tasks: a thin shell around the runner, the same for every operation."""
+
+import time
+from typing import Any, Final
+
+import celery
+from celery.exceptions import Ignore
+
+from contract import codec
+from contract.clock import BrokerClock
+from contract.deployment import Deployment
+from contract.envelope import HEADER, Envelope
+from contract.errors import JobCancelled, TransientError
+from contract.operation import Operation
+from workers.runner import run
+
+#: Seconds between two looks for a wish to cancel, and between two reports of progress.
+CANCEL_SECONDS: Final = 0.1
+PROGRESS_SECONDS: Final = 0.25
+
+#: State of a job that reports progress; Flower shows it as it is.
+PROGRESS: Final = "PROGRESS"
+
+
+class Task(celery.Task):
+    """The base of every task in these workers, a user's own included."""
+
+    Request = "workers.request:Request"
+
+
+class OperationTask(Task):
+    """Runs one operation; its arguments are the request's fields, by name or the first by position."""
+
+    Strategy = "workers.intake:strategy"
+    abstract = True
+    typing = False  # the request checks its fields, and names them better
+    serializer = codec.SERIALIZER  # for retries, which send the arrays again
+    autoretry_for = (TransientError,)
+    retry_backoff = True
+    retry_backoff_max = 60
+    retry_jitter = True
+    max_retries = 3
+
+    def __init__(self, operation: Operation[Any, Any]) -> None:
+        """Make the task of an operation, under the operation's name."""
+        self.operation = operation
+        self.name = operation.name
+        self.__doc__ = operation.__doc__
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Run the operation and return its result's fields, ready for JSON where the job is JSON."""
+        header = self.request.get(HEADER)
+        watch = Watch(self)
+        try:
+            envelope = Envelope() if header is None else Envelope.from_header(header)
+            watch.deadline = envelope.deadline
+            watch.check()
+            result = run(self.operation, args, kwargs, envelope, watch)
+        except JobCancelled as cancelled:
+            self._revoke(str(cancelled))
+            raise Ignore from None
+        return result.to_dict() if header is None else result.to_fields()
+
+    def _revoke(self, reason: str) -> None:
+        self.backend.mark_as_revoked(self.request.id, reason, request=self.request)
+        self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+
+
+class Watch:
+    """What a running job looks at between its steps: cancel, deadline; and where it tells progress."""
+
+    def __init__(self, task: OperationTask) -> None:
+        """Watch over the job that `task` is running."""
+        options = task.app.conf.result_backend_transport_options
+        deployment = Deployment(prefix=options.get("global_keyprefix", ""))
+        self._task = task
+        self._redis = task.backend.client
+        self._cancel_key = deployment.cancel_key(task.request.id)
+        self._looked_at = self._told_at = time.monotonic()
+        self._clock: BrokerClock | None = None
+        #: When the job's result is of no more use, by the broker's clock; None for never.
+        self.deadline: float | None = None
+
+    def now(self) -> float:
+        """Return the broker's time, in seconds since 1970."""
+        if self._clock is None:
+            self._clock = _clock_of(self._task.app, self._redis)
+        return self._clock.now()
+
+    def check(self) -> None:
+        """Raise `JobCancelled` or `DeadlineExceeded` when the job should not go on."""
+        if self._redis.exists(self._cancel_key):
+            raise JobCancelled(f"job {self._task.request.id}: cancelled")
+        if self.deadline is not None:
+            Envelope(deadline=self.deadline).check_deadline(self.now())
+
+    def __call__(self, progress: float) -> None:
+        """Serve what is due between two steps of a kernel."""
+        now = time.monotonic()
+        if now - self._looked_at >= CANCEL_SECONDS:
+            self._looked_at = now
+            self.check()
+        if now - self._told_at >= PROGRESS_SECONDS:
+            self._told_at = now
+            self._task.update_state(state=PROGRESS, meta={"progress": progress})
+
+
+def _clock_of(app: Any, client: Any) -> BrokerClock:
+    # One clock a process: its offset is measured once a minute, not once a job.
+    clock: BrokerClock | None = getattr(app, "_gristmill_clock", None)
+    if clock is None:
+        clock = app._gristmill_clock = BrokerClock(client)
+    return clock
