@@ -1,9 +1,11 @@
 """Builds the C extension of native_c; everything else about the distribution is in pyproject.toml.
 
 The extension is optional: without a working compiler the installation succeeds, says so, and the
-kernels run on their NumPy twins.
+kernels run on their NumPy twins. `NATIVE_C_BUILD=skip` leaves it out unasked: the Makefile, which
+builds it beside the sources, needs no second one from an editable installation.
 """
 
+import os
 import sys
 
 from setuptools import setup
@@ -35,7 +37,9 @@ class OptionalBuildExt(build_ext):
 
 
 setup(
-    cffi_modules=["native_c/_build.py:ffibuilder"],
+    cffi_modules=[]
+    if os.environ.get("NATIVE_C_BUILD") == "skip"
+    else ["native_c/_build.py:ffibuilder"],
     cmdclass={"build_ext": OptionalBuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

