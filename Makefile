@@ -7,7 +7,7 @@ FAMILY ?=
 TESTS ?= tests
 
 PACKAGES := contract gristmill native_c producers workers
-TYPED := $(wildcard $(PACKAGES) celeryconfig.py setup.py benchmarks examples tests)
+TYPED := $(wildcard $(PACKAGES) celeryconfig.py benchmarks examples tests)
 C_SOURCES := $(wildcard native_c/src/*.c native_c/src/*.h native_c/include/*.h tests/native_c/c/*.c tests/native_c/c/*.h)
 EXTENSION := $(or $(wildcard native_c/_kernels*.so),native_c/_kernels.abi3.so)
 EXTENSION_INPUTS := setup.py $(wildcard native_c/_build.py native_c/src/*.[ch] native_c/include/*.h)

@@ -1,6 +1,5 @@
 """An embedded Redis or Valkey server: private, temporary, and gone when its owner is."""
 
-import atexit
 import contextlib
 import importlib.util
 import os
@@ -11,10 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gristmill import server_guard
+from gristmill.guard import GuardedProcess
 
 #: BLMPOP and LMPOP, which the result path may use, came with Redis 7.0.
 OLDEST_MAJOR = 7
@@ -159,7 +156,7 @@ class EmbeddedServer:
         self.start_timeout = start_timeout
         self._kept_directory = Path(directory).absolute() if directory else None
         self._directory: Path | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._process: GuardedProcess | None = None
         self._pid: int | None = None
 
     @property
@@ -176,15 +173,15 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Return its URL over loopback TCP, as redis-py and Celery read it."""
+        """Return its URL over loopback TCP."""
         if not self.port:
             raise ServerError("server: not started")
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def socket_url(self) -> str:
-        """Return its URL over the unix socket, as Celery and kombu read it."""
-        return f"redis+socket://:{self.password}@{self.socket_path}?virtual_host=0"
+        """Return its URL over the unix socket, as redis-py and our clients and workers read it."""
+        return f"unix://:{self.password}@{self.socket_path}?db=0"
 
     @property
     def pid(self) -> int:
@@ -196,7 +193,7 @@ class EmbeddedServer:
     @property
     def running(self) -> bool:
         """Say whether the server's process lives."""
-        return self._guard is not None and self._guard.poll() is None
+        return self._process is not None and self._process.status is None
 
     def start(self) -> Self:
         """Start it, on the same port and data when it ran before, and wait until it answers.
@@ -210,7 +207,7 @@ class EmbeddedServer:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         chosen = bool(self.port)
         for attempts_left in (4, 3, 2, 1, 0):
-            self.port = self.port if chosen else _free_port()
+            self.port = self.port if chosen else free_port()
             self._launch()
             try:
                 self._await_answer()
@@ -226,24 +223,16 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Stop it and remove its files, unless the caller chose their directory. Harmless twice."""
-        guard, self._guard, self._pid = self._guard, None, None
-        if guard is None:
-            return
-        assert guard.stdin is not None
-        guard.stdin.close()
-        # The guard kills what does not stop, so this wait ends.
-        guard.wait(timeout=server_guard.STOP_SECONDS + 5.0)
-        if self._kept_directory is None:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        self._directory = None
+        process, self._process, self._pid = self._process, None, None
+        if process is not None:
+            process.stop()
+            self._directory = None
 
     def kill(self) -> None:
         """Kill it as a crash would and keep its files: `start()` brings it back where it was."""
         os.kill(self.pid, signal.SIGKILL)
-        assert self._guard is not None
-        self._guard.wait(timeout=server_guard.STOP_SECONDS)
-        assert self._guard.stdin is not None
-        self._guard.stdin.close()
+        assert self._process is not None
+        self._process.wait()
         self._pid = None
 
     def log(self) -> str:
@@ -267,25 +256,11 @@ class EmbeddedServer:
         configuration = self.directory / "server.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(self._configuration())
-        owned = "" if self._kept_directory else str(self.directory)
-        # The terminal sends Ctrl-C to a whole session: guard and server wait for the owner's word.
-        with (self.directory / "server.log").open("ab") as log:
-            self._guard = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    server_guard.__file__,
-                    owned,
-                    self.binary.path,
-                    str(configuration),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                bufsize=0,
-            )
-        _guarded.add(self)
+        self._process = GuardedProcess(
+            [self.binary.path, str(configuration)],
+            log=self.directory / "server.log",
+            directory=None if self._kept_directory else self.directory,
+        )
 
     def _configuration(self) -> str:
         lines = {
@@ -337,7 +312,8 @@ def _make_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="gristmill-", dir="/tmp"))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now; somebody may a moment later."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -345,25 +321,3 @@ def _free_port() -> int:
 
 def _quoted(path: str) -> str:
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-#: Servers whose guard holds a pipe from this process.
-_guarded: weakref.WeakSet[EmbeddedServer] = weakref.WeakSet()
-
-
-def _stop_all() -> None:
-    for server in list(_guarded):
-        server.stop()
-
-
-def _disown_all() -> None:
-    """Close a forked child's copies of the pipes, which would hide the parent's end from guards."""
-    for server in list(_guarded):
-        if server._guard is not None and server._guard.stdin is not None:
-            server._guard.stdin.close()
-        server._guard = server._pid = None
-    _guarded.clear()
-
-
-atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_disown_all)
