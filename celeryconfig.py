@@ -15,10 +15,10 @@ from contract.results import SCHEME
 
 _deployment = Deployment.from_environment()
 
-# --- Where -------------------------------------------------------------------------------------------
+# --- Where ---
 
-broker_url = _deployment.celery_url
-result_backend = f"{SCHEME}+{_deployment.celery_url}"
+broker_url = _deployment.broker_url
+result_backend = f"{SCHEME}+{_deployment.backend_url}"
 
 broker_transport_options: dict[str, Any] = {
     **_deployment.transport_options,
@@ -38,14 +38,14 @@ redis_backend_health_check_interval = 10
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 
-# --- What is read --------------------------------------------------------------------------------------
+# --- What is read ---
 
 # Job messages are ours or JSON; never pickle, which runs what it reads. `task_serializer` and the
 # control channel stay Celery's JSON, so revoke, inspect and Flower do not depend on our codec.
 accept_content = ["json", codec.SERIALIZER]
 result_accept_content = ["json", codec.SERIALIZER]
 
-# --- Queues --------------------------------------------------------------------------------------------
+# --- Queues ---
 
 # A queue per family, so that a family can have workers of its own (`-Q mcts`), and Celery's default
 # queue, so that a stock client that names no queue is served too.
@@ -56,7 +56,7 @@ task_routes = {f"{name}.*": {"queue": name, "routing_key": name} for name in FAM
 # One message runs in a child and one waits: enough to hide a round trip, too few to hoard.
 worker_prefetch_multiplier = 2
 
-# --- Delivery ------------------------------------------------------------------------------------------
+# --- Delivery ---
 
 # A message is acknowledged when its result is stored: a worker that dies leaves the message behind.
 task_acks_late = True
@@ -68,7 +68,7 @@ task_acks_on_timeout = True
 # A second delivery of a job that has succeeded is acknowledged without running.
 worker_deduplicate_successful_tasks = True
 
-# --- Results -------------------------------------------------------------------------------------------
+# --- Results ---
 
 # Long enough to fetch tomorrow what ran tonight; failures are kept for a week of questions.
 result_expires = 24 * 3600
@@ -76,14 +76,14 @@ result_failure_expires = 7 * 24 * 3600
 # STARTED costs a write a job; a job that lasts reports its progress, which says the same.
 task_track_started = False
 
-# --- Watching ------------------------------------------------------------------------------------------
+# --- Watching ---
 
 # Flower and other monitors live on task events.
 worker_send_task_events = True
 # The event at the producer costs 0.3 ms a job and tells only what the worker's first event tells.
 task_send_sent_event = False
 
-# --- Stopping ------------------------------------------------------------------------------------------
+# --- Stopping ---
 
 # On a warm shutdown running jobs get this many seconds before they are handed back.
 worker_soft_shutdown_timeout = 10.0

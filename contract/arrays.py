@@ -1,6 +1,8 @@
 """Array fields of requests and results: what is coerced, what is refused, and in which words."""
 
+import math
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -38,7 +40,7 @@ def refusal(was: str, expected: str, argument: str = "") -> PydanticCustomError:
 
 
 def refuse_unless(holds: object, argument: str, was: str, expected: str) -> None:
-    """Raise a refusal of `argument` unless `holds`; for checks between fields in `__post_init__`."""
+    """Raise a refusal of `argument` unless `holds`; for checks between fields."""
     if not holds:
         raise refusal(was, expected, argument)
 
@@ -50,13 +52,31 @@ def describe(value: object) -> str:
     return reprlib.repr(value)
 
 
+def summary(fields: Mapping[str, Any]) -> str:
+    """Return fields in one line for operators: arrays by type, shape and size."""
+    return ", ".join(f"{name}={_brief(value)}" for name, value in fields.items())
+
+
+def _brief(value: Any) -> str:
+    if not isinstance(value, np.ndarray):
+        return reprlib.repr(value)
+    return f"{value.dtype}[{'x'.join(map(str, value.shape))}] {_size(value.nbytes)}"
+
+
+def _size(num_bytes: int) -> str:
+    for unit, size in (("MB", 10**6), ("kB", 10**3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.3g} {unit}"
+    return f"{num_bytes} B"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Array:
     """An array field: `Annotated[ArrayLike, Array("f8", ndim=1)]`.
 
-    Anything that `numpy.asarray` reads as real numbers is accepted: lists, views, any byte order, any
-    alignment. The field then holds a C-contiguous, aligned, native array of `dtype`; the caller's
-    array is never changed, and is shared where it already is what is needed.
+    Anything that `numpy.asarray` reads as real numbers is accepted: lists, views, any byte order,
+    any alignment. The field then holds a C-contiguous, aligned, native array of `dtype`; the
+    caller's array is never changed, and is shared where it already is what is needed.
     """
 
     #: Type of the elements, one of `DTYPES`.
@@ -168,22 +188,18 @@ class Array:
         return found
 
 
-def to_lists(array: NDArray[Any]) -> Any:
-    """Return an array as nested lists for JSON; what JSON cannot spell becomes `NON_FINITE` words."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
-        return array.tolist()
-    return _spell(array.tolist())
-
-
-def to_number(value: float) -> float | str:
-    """Return a float for JSON; what JSON cannot spell becomes a word of `NON_FINITE`."""
-    if np.isfinite(value):
-        return value
-    return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _spell(value: Any) -> Any:
-    return [_spell(item) for item in value] if isinstance(value, list) else to_number(value)
+def to_json(value: Any) -> Any:
+    """Return a value for JSON: arrays as lists, NaN and infinities as `NON_FINITE` words."""
+    if isinstance(value, np.ndarray):
+        exact = value.dtype.kind != "f" or bool(np.isfinite(value).all())
+        return value.tolist() if exact else to_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    return value
 
 
 def _read(value: object) -> NDArray[Any]:

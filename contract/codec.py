@@ -1,12 +1,13 @@
 """The wire form of job messages: msgpack with NumPy arrays, decoded under limits.
 
-An array is extension type 1: one byte of dtype (index into `contract.arrays.DTYPES`), one of rank, six
-of padding, the shape as little-endian unsigned 64-bit integers, then the raw elements in C order. The
-header's length is a multiple of eight, so elements are aligned wherever the extension's bytes are.
+An array is extension type 1: one byte of dtype (index into `contract.arrays.DTYPES`), one of rank,
+six of padding, the shape as little-endian unsigned 64-bit integers, then the raw elements in C
+order. The header is a multiple of eight long: elements are aligned where the extension's bytes are.
 """
 
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,9 @@ CONTENT_TYPE: Final = "application/x-gristmill"
 ARRAY_EXTENSION: Final = 1
 _HEADER = struct.Struct("<BB6x")
 _MAX_RANK: Final = 8
+
+#: One array of the largest size, and a quarter of that for what comes with it.
+_INLINE_BYTES: Final = MAX_ARRAY_BYTES + MAX_ARRAY_BYTES // 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Limits:
 CONTROL: Final = Limits(
     max_bytes=2**18, max_items=2**14, max_length=2**12, max_text=2**16, max_depth=16
 )
-#: A job or a result with its arrays inside. The margin over one array is for a second, small one.
+#: A job or a result with its arrays inside.
 INLINE: Final = Limits(
     max_bytes=MAX_ARRAY_BYTES + 2**26,
     max_items=2**20,
@@ -66,7 +70,7 @@ BATCH: Final = Limits(
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as bytes; arrays, NumPy scalars, plain Python values, lists and maps of them."""
+    """Return `value` as bytes: arrays, NumPy scalars, plain values, lists and maps of them."""
     try:
         packed: bytes = msgpack.packb(value, default=_pack, strict_types=False)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -146,6 +150,8 @@ def _pack(value: Any) -> Any:
         return msgpack.ExtType(ARRAY_EXTENSION, _pack_array(value))
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} cannot travel")
 
 

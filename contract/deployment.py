@@ -53,8 +53,13 @@ class Deployment:
         ).geturl()
 
     @property
-    def celery_url(self) -> str:
-        """The address in the spelling of kombu and of Celery's result backends."""
+    def broker_url(self) -> str:
+        """The address of the queues, with our transport's scheme."""
+        return self.backend_url.replace("redis", "gristmill", 1)
+
+    @property
+    def backend_url(self) -> str:
+        """The address in the spelling of Celery's result backends."""
         parts = urlsplit(self.url)
         if parts.scheme != "unix":
             return self.url

@@ -31,7 +31,7 @@ class Envelope:
 
     @classmethod
     def from_header(cls, header: object) -> "Envelope":
-        """Return the envelope that a header holds; raise `MessageError` for what we cannot serve."""
+        """Return the envelope that a header holds; `MessageError` for what we cannot serve."""
         if not isinstance(header, Mapping):
             raise MessageError(f"{HEADER} header: {type(header).__name__}, expected a map")
         version = header.get("version")

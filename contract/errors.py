@@ -1,7 +1,7 @@
 """Every error that crosses the wire, each with a stable code.
 
-An error travels as its class and its positional arguments, all of them JSON-ready, so that Celery and
-any other client can rebuild or read it.
+An error travels as its class and its positional arguments, all of them JSON-ready, so that Celery
+and any other client can rebuild or read it.
 """
 
 from typing import ClassVar
@@ -27,7 +27,7 @@ class InvalidRequest(GristmillError, ValueError):
 
 
 class MessageError(GristmillError):
-    """Raised when a message cannot be read: undecodable, unknown version, too large, blob missing."""
+    """Raised when a message is undecodable, too large, of an unknown version, or lacks a blob."""
 
     code = "message_error"
 
@@ -39,7 +39,7 @@ class ComputeError(GristmillError):
 
 
 class TransientError(GristmillError):
-    """Raised when the surroundings failed and the same job may succeed later; the only one retried."""
+    """Raised when the surroundings failed and the job may succeed later; the only one retried."""
 
     code = "transient_error"
     retryable = True
@@ -76,7 +76,7 @@ class QueueFull(GristmillError):
 
 
 class BrokerUnavailable(GristmillError, ConnectionError):
-    """Raised when the broker cannot be reached within the time that the caller was ready to wait."""
+    """Raised when the broker does not answer within the time that a call may take."""
 
     code = "broker_unavailable"
 

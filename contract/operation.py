@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
-from contract.arrays import describe, to_lists, to_number
+from contract.arrays import describe, to_json
 from contract.errors import InvalidRequest, MessageError
 
 P = ParamSpec("P")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def request(cls: type[T]) -> type[T]:
-    """Make a class of annotated fields a request: frozen, checked at birth, unknown fields refused."""
+    """Make a class of annotated fields a request: frozen, checked at birth, no field unknown."""
     config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
     return cast(type[T], dataclass(frozen=True, config=config)(cls))
 
@@ -42,14 +42,14 @@ class Result:
 
     #: The twin that computed: "compiled" or "fallback".
     backend: str
-    #: The instruction set that the kernel used: "portable", "avx2", "avx512", "neon" or "numpy".
+    #: The instruction set that the kernel used: "portable", "avx2", "avx512", "neon" or "none".
     simd: str
     #: Number of threads that the kernel used.
     threads: int
     #: Time in the kernel facade, in seconds.
     kernel_seconds: float
-    #: Time from submission to the start of the job by the broker's clock, in seconds; None where the
-    #: message does not tell when it was submitted.
+    #: Time from submission to the start of the job by the broker's clock, in seconds; None where
+    #: the message does not tell when it was submitted.
     queue_seconds: float | None
     #: What the caller should know about the answer, in full sentences.
     warnings: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields ready for JSON: arrays as lists, NaN and infinities as words."""
-        return {name: _to_json(value) for name, value in fields_of(self).items()}
+        return {name: to_json(value) for name, value in fields_of(self).items()}
 
 
 class Submitter(Protocol):
@@ -182,20 +182,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _to_json(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return to_lists(value)
-    if isinstance(value, float):
-        return to_number(value)
-    if isinstance(value, list | tuple):
-        return [_to_json(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _to_json(item) for key, item in value.items()}
-    return value
-
-
 def _explain(error: ErrorDetails) -> str:
-    """Say a pydantic error in the house's words: `argument: what it is, expected what it should be`."""
+    """Say an error in our words: `argument: what it is, expected what it should be`."""
     context = error.get("ctx", {})
     argument = context.get("argument") or ".".join(map(str, error["loc"])) or "request"
     match error["type"]:

@@ -1,5 +1,6 @@
 """The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
 
+from collections import UserDict
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +10,7 @@ from kombu.serialization import dumps, loads
 from kombu.utils.encoding import bytes_to_str
 
 from contract import codec
+from contract.arrays import summary, to_json
 from contract.deployment import Deployment
 from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled
 
@@ -19,6 +21,22 @@ SCHEME: Final = "contract.results:Backend"
 WAKE_SECONDS: Final = 60
 
 _JSON_STARTS = (b"{", b"[")
+
+
+class Answer(UserDict[str, Any]):
+    """The fields of a result as a task returns them.
+
+    Not a dict, so that Celery's logs and events show its line and not its arrays. It turns into
+    lists where JSON carries it, to the next task of a chain for example.
+    """
+
+    def __repr__(self) -> str:
+        """Return types, shapes and sizes, for operators."""
+        return f"({summary(self)})"
+
+    def __json__(self) -> dict[str, Any]:
+        """Return the form that kombu's JSON carries."""
+        return {name: to_json(value) for name, value in self.items()}
 
 
 class Backend(RedisBackend):
@@ -36,6 +54,10 @@ class Backend(RedisBackend):
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing: `AsyncResult.get` subscribes by itself when somebody waits."""
+
+    def prepare_value(self, result: Any) -> Any:
+        """Return a task's return value in the form that is stored."""
+        return dict(result) if isinstance(result, Answer) else super().prepare_value(result)
 
     def _encode(self, data: Any) -> tuple[str, str, Any]:
         """Encode by what `data` holds, so that a JSON job's result is JSON for any client."""
@@ -64,9 +86,10 @@ class Backend(RedisBackend):
 
 
 def error_from_meta(meta: dict[str, Any]) -> GristmillError:
-    """Return the error that a failed job's raw meta tells of; foreign exceptions are `InternalError`.
+    """Return the error that a failed job's raw meta tells of.
 
-    No foreign class is ever imported or called: a result is input like any other.
+    A foreign exception is an `InternalError`, and its class is never imported: a result is input
+    like any other.
     """
     if meta.get("status") == states.REVOKED:
         return JobCancelled(f"job {meta.get('task_id', '')}: cancelled")

@@ -120,6 +120,16 @@ def info() -> dict[str, Any]:
     }
 
 
+def made() -> dict[str, Any]:
+    """Return how the last call on this thread was computed: `backend`, `simd` and `threads`."""
+    name = current().name
+    if name == "fallback":
+        return {"backend": name, "simd": "none", "threads": 1}
+    lib = _import_extension().lib
+    simd = SIMD_LEVELS[lib.nc_simd_level()]
+    return {"backend": name, "simd": simd, "threads": int(lib.nc_threads_used())}
+
+
 def threads_used() -> int:
     """Return how many threads the last kernel called on this thread was spread over."""
     return int(_import_extension().lib.nc_threads_used()) if current() is _COMPILED else 1

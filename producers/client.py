@@ -14,7 +14,7 @@ from celery import Celery, states
 from celery.exceptions import OperationalError
 
 from contract import codec
-from contract.arrays import describe
+from contract.arrays import summary
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
@@ -23,6 +23,7 @@ from contract.families import operation as find_operation
 from contract.operation import Operation, Result, Submitter, fields_of
 from contract.payloads import InlinePayloads
 from contract.results import SCHEME
+from contract.transport import Amqp
 from producers.job import Job
 
 R = TypeVar("R", bound=Result)
@@ -58,9 +59,9 @@ class Client:
     ) -> None:
         """Prepare a client; nothing is sent before the first job.
 
-        `url` defaults to `GRISTMILL_URL`, then to `redis://127.0.0.1:6379/0`; `prefix`, the text before
-        every key, to `GRISTMILL_PREFIX`, then to none. `timeout` is how many seconds `job.result()`
-        waits unless told otherwise; None waits for ever.
+        `url` defaults to `GRISTMILL_URL`, then to `redis://127.0.0.1:6379/0`; `prefix`, the text
+        before every key, to `GRISTMILL_PREFIX`, then to none. `timeout` is how many seconds
+        `job.result()` waits unless told otherwise; None waits for ever.
         """
         if timeout is not None and not timeout >= 0:
             raise InvalidRequest(f"timeout: {timeout!r}, expected seconds or None")
@@ -77,7 +78,7 @@ class Client:
         """Enqueue a checked request and return its job; a submit that returned is accepted.
 
         A worker that gets the job later than `deadline_seconds` from now ends it with
-        `DeadlineExceeded`. Raises `BrokerUnavailable` or `QueueFull`, and then nothing was enqueued.
+        `DeadlineExceeded`. Raises `BrokerUnavailable` or `QueueFull`; then nothing was enqueued.
         """
         process = self._here()
         fields, references = self._payloads.pack(fields_of(request))
@@ -190,11 +191,11 @@ class _Process:
 
 
 def celery_app(deployment: Deployment) -> Celery:
-    """Return a Celery app that can send jobs to a deployment and read results; it knows no tasks."""
-    app = Celery("gristmill-producer", set_as_current=False)
+    """Return a Celery app that sends jobs to a deployment and reads results; it knows no tasks."""
+    app = Celery("gristmill-producer", amqp=Amqp, set_as_current=False)
     app.conf.update(
-        broker_url=deployment.celery_url,
-        result_backend=f"{SCHEME}+{deployment.celery_url}",
+        broker_url=deployment.broker_url,
+        result_backend=f"{SCHEME}+{deployment.backend_url}",
         broker_transport_options={
             **deployment.transport_options,
             "socket_connect_timeout": CONNECT_SECONDS,
@@ -207,25 +208,6 @@ def celery_app(deployment: Deployment) -> Celery:
         broker_connection_timeout=CONNECT_SECONDS,
     )
     return app
-
-
-def summary(fields: dict[str, Any]) -> str:
-    """Return a request's fields in a line for operators: shapes and sizes, never raw bytes."""
-    return ", ".join(f"{name}={_brief(value)}" for name, value in fields.items())
-
-
-def _brief(value: Any) -> str:
-    if hasattr(value, "nbytes"):
-        shape = "x".join(map(str, value.shape))
-        return f"{value.dtype}[{shape}] {_size(value.nbytes)}"
-    return describe(value)
-
-
-def _size(num_bytes: int) -> str:
-    for unit, size in (("MB", 10**6), ("kB", 10**3)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.3g} {unit}"
-    return f"{num_bytes} B"
 
 
 _current: ContextVar[Submitter | None] = ContextVar("gristmill_client", default=None)

@@ -82,8 +82,8 @@ class Job(Generic[R]):
     def status(self) -> str:
         """Return "queued", "running", "succeeded", "failed" or "cancelled".
 
-        "queued" also stands for an id that nobody knows (any more). A job shows as "running" once it
-        reports progress, after about a quarter of a second; a short one goes straight to its end.
+        "queued" also stands for an id that nobody knows (any more). A job shows as "running" once
+        it reports progress, after about a quarter of a second; a short one goes right to its end.
         """
         return _status(self._results.look(self.id))
 

@@ -1,3 +1,3 @@
-"""The `optimization` operations as functions: call one to wait for its result, `.submit` it for a job."""
+"""The `optimization` operations: call one to wait for its result, or `.submit` it for a job."""
 
 from contract.optimization import *  # noqa: F403  # the declarations are the functions

@@ -14,6 +14,9 @@ logger = get_logger(__name__)
 #: Content types that jobs may have.
 _CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
 
+#: Arguments and embedded signatures of a message whose body the parent leaves alone.
+NOT_DECODED: Final[tuple[Any, ...]] = ((), {}, {})
+
 
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     """Return the handler of one task's messages, as Celery's `Task.Strategy` asks for."""
@@ -24,9 +27,9 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
             fault = _fault(message)
             if fault is not None:
                 return _fail(task, message, fault, ack)
-            # Celery would decode the body here, in the parent, only to see which protocol it is
-            # of. The child decodes it under our limits, and an undecodable one fails there.
-            message._decoded_cache = (None,)
+            # Celery would decode the body here, in the parent, to send the arguments through the
+            # pipe a second time. The child decodes it, under our limits; a bad one fails there.
+            message._decoded_cache = NOT_DECODED
         return handle(message, body, ack, reject, callbacks)
 
     return take

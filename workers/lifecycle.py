@@ -45,5 +45,5 @@ def tell(**_: Any) -> None:
         len(operations()),
         deployment.safe_url,
         f", prefix {deployment.prefix}" if deployment.prefix else "",
-        f" ({made['reason']})" if made.get("reason") else "",
+        f" ({made['fallback_reason']})" if made["fallback_reason"] else "",
     )

@@ -1,5 +1,6 @@
 """Celery's request, mended where one bad job could end a worker or loop for ever."""
 
+from functools import cached_property
 from typing import Any, Final
 
 from billiard.einfo import ExceptionInfo
@@ -9,6 +10,7 @@ from celery.worker.request import Request as CeleryRequest
 
 from contract.deployment import Deployment
 from contract.errors import ComputeError, GristmillError, InternalError
+from workers.intake import NOT_DECODED
 
 logger = get_logger(__name__)
 
@@ -20,7 +22,18 @@ _LOSSES_SECONDS: Final = 24 * 3600
 
 
 class Request(CeleryRequest):
-    """A request whose failures stay its own."""
+    """A request whose failures stay its own, and whose body is decoded only where it must be.
+
+    What is embedded in the body (callbacks, chord) is needed there when a worker process was lost.
+    """
+
+    @cached_property
+    def _payload(self) -> Any:
+        try:
+            args, kwargs, embed = self.message.decode()
+        except Exception:
+            return NOT_DECODED
+        return args, kwargs, embed
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -30,7 +43,6 @@ class Request(CeleryRequest):
         if isinstance(error, MemoryError):
             # Celery re-raises it in the worker's parent process, which ends.
             exc_info = _info(ComputeError(f"{self.name}: out of memory ({error})"))
-            return_ok = False  # the child could not store the failure
         elif isinstance(error, WorkerLostError | SystemExit) and self._is_given_up():
             said = f"{self.name}: its worker process died {MAX_DELIVERIES} times ({error})"
             exc_info = _info(InternalError(said, ""))

@@ -1,4 +1,4 @@
-"""The one runner behind every task: from the fields of a message to a typed result or a typed error."""
+"""The one runner behind every task: from a message's fields to a typed result or error."""
 
 import time
 import traceback

@@ -10,8 +10,9 @@ from contract import codec
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
-from contract.errors import JobCancelled, TransientError
+from contract.errors import GristmillError, JobCancelled, TransientError
 from contract.operation import Operation
+from contract.results import Answer
 from workers.runner import run
 
 #: Seconds between two looks for a wish to cancel, and between two reports of progress.
@@ -29,10 +30,11 @@ class Task(celery.Task):
 
 
 class OperationTask(Task):
-    """Runs one operation; its arguments are the request's fields, by name or the first by position."""
+    """Runs one operation; its arguments are the request's fields, by name or by position."""
 
     Strategy = "workers.intake:strategy"
     abstract = True
+    throws = (GristmillError,)  # an answer to the caller, not a fault to fill the log with
     typing = False  # the request checks its fields, and names them better
     serializer = codec.SERIALIZER  # for retries, which send the arrays again
     autoretry_for = (TransientError,)
@@ -47,8 +49,8 @@ class OperationTask(Task):
         self.name = operation.name
         self.__doc__ = operation.__doc__
 
-    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run the operation and return its result's fields, ready for JSON where the job is JSON."""
+    def run(self, *args: Any, **kwargs: Any) -> Answer:
+        """Run the operation and return its result's fields, JSON-ready where the job is JSON."""
         header = self.request.get(HEADER)
         watch = Watch(self)
         try:
@@ -59,7 +61,7 @@ class OperationTask(Task):
         except JobCancelled as cancelled:
             self._revoke(str(cancelled))
             raise Ignore from None
-        return result.to_dict() if header is None else result.to_fields()
+        return Answer(result.to_dict() if header is None else result.to_fields())
 
     def _revoke(self, reason: str) -> None:
         self.backend.mark_as_revoked(self.request.id, reason, request=self.request)
@@ -67,7 +69,7 @@ class OperationTask(Task):
 
 
 class Watch:
-    """What a running job looks at between its steps: cancel, deadline; and where it tells progress."""
+    """What a job looks at between its steps, cancel and deadline, and where it tells progress."""
 
     def __init__(self, task: OperationTask) -> None:
         """Watch over the job that `task` is running."""

@@ -1,4 +1,4 @@
-"""In-process mode for an app's own tests: the same calls, handles and errors, without Redis or worker.
+"""In-process mode for an app's own tests: same calls, handles and errors, no Redis, no worker.
 
     with in_process():
         assert analytics.basic_statistics([1.0, 2.0, 3.0]).mean == 2.0
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=Result)
 
 
 class InProcess:
-    """Stands in for a client, a broker and one worker; its jobs run one after the other on a thread."""
+    """Stands in for a client, a broker and one worker; its jobs run one by one on a thread."""
 
     def __init__(self, timeout: float | None = 60.0) -> None:
         """Start empty; `timeout` is how many seconds `job.result()` waits unless told otherwise."""

@@ -1,0 +1,87 @@
+"""Our transport: kombu's for Redis, under a scheme of its own, that one bad entry cannot end.
+
+`gristmill://` and `gristmill+socket://` are redis:// and redis+socket:// with this transport. It has
+a scheme because Celery's `broker_transport` is dropped on failover and ignored for sockets.
+"""
+
+import json
+from typing import Any, Final
+
+from celery.app.amqp import AMQP
+from kombu.connection import Connection as StockConnection
+from kombu.log import get_logger
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as stock
+
+logger = get_logger(__name__)
+
+SCHEME: Final = "gristmill"
+
+#: What reading a list entry raises that is no message: not JSON, not text, nested beyond any use.
+_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Channel(stock.Channel):
+    """Kombu's Redis channel, in whose place a worker's life hangs on each byte of the queue."""
+
+    def decode_body(self, body: Any, encoding: str | None = None) -> Any:
+        """Return the body's bytes; one that is not in its encoding stays as it is.
+
+        The message is then delivered and fails where it is read, so that its caller learns of it.
+        """
+        try:
+            return super().decode_body(body, encoding)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return body
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except _UNREADABLE as error:
+            logger.error("an entry of a queue is not a message and was dropped: %s", error)
+            return None
+
+
+class Transport(stock.Transport):
+    """Kombu's Redis transport with our channel."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        fault = _fault(message)
+        if fault:
+            logger.error("an entry of queue %s is not a message and was dropped: %s", queue, fault)
+            return
+        super()._deliver(message, queue)
+
+
+class Connection(StockConnection):
+    """A connection that shows itself as the Redis that it is, for monitors that know only Redis."""
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """Return the broker's address with a scheme that everybody knows."""
+        uri: str = super().as_uri(*args, **kwargs)
+        return f"redis{uri.removeprefix(SCHEME)}" if uri.startswith(SCHEME) else uri
+
+
+class Amqp(AMQP):
+    """Celery's messaging with our connection: `Celery(amqp="contract.transport:Amqp")`."""
+
+    Connection = Connection
+
+
+def _fault(message: Any) -> str:
+    """Return what a message lacks to be handled at all; "" when it lacks nothing."""
+    if not isinstance(message, dict):
+        return f"{type(message).__name__}, expected a map"
+    properties = message.get("properties")
+    if not isinstance(properties, dict) or "delivery_tag" not in properties:
+        return "no delivery tag, expected properties with one"
+    if not isinstance(properties.get("delivery_info"), dict):
+        return "no delivery info, expected exchange and routing key"
+    if not isinstance(message.get("headers", {}), dict):
+        return "headers that are no map"
+    return ""
+
+
+TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
