@@ -1,21 +1,14 @@
 """The kernels: arrays in, arrays out. C where it is loaded, NumPy where it is not.
 
-`native_c.mcts.ucb1_selection(...)` and its like are the operations; `info()` says what runs them.
+`native_c.mcts.ucb1_selection(...)` and its like are the operations, one facade module for each
+family; `native_c.info()` says what runs them.
 """
 
-from native_c.backend import (
-    FAMILIES as families,
-)
-from native_c.backend import (
-    __version__,
-    current,
-    info,
-    made,
-    set_simd,
-    set_threads,
-    threads_used,
-    use_backend,
-)
+import importlib
+from types import ModuleType
+
+from native_c.backend import FAMILIES, current, info, made, use_backend
+from native_c.extension import __version__, set_simd, set_threads
 from native_c.steps import run
 
 __all__ = [
@@ -27,6 +20,14 @@ __all__ = [
     "run",
     "set_simd",
     "set_threads",
-    "threads_used",
     "use_backend",
 ]
+
+families = FAMILIES
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load a family's facade when it is first asked for."""
+    if name not in FAMILIES:
+        raise AttributeError(f"module 'native_c' has no attribute {name!r}")
+    return importlib.import_module(f"native_c.{name}")

@@ -58,9 +58,14 @@ def _explain_ucb1_selection(
     require_between("visits", visits, low=0)
     require_finite("value_sums", value_sums)
     require_between("parent_visits", parent_visits, low=0)
+    visited = visits > 0
     if child_counts is not None:
         require_between("child_counts", child_counts, 0, visits.shape[1])
-    require_between("parent_visits", parent_visits, low=(visits > 0).any(axis=1))
+        visited &= np.arange(visits.shape[1]) < child_counts[:, None]
+    orphans = np.flatnonzero(visited.any(axis=1) & (parent_visits == 0))
+    if orphans.size:
+        expected = "at least 1 where a child has visits"
+        raise InvalidArgument(f"parent_visits: 0 at [{orphans[0]}], expected {expected}")
 
 
 #: Small cases on which the C kernels must agree with NumPy before they are used.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from native_c._kernels import ffi, lib
 
-__all__ = ["ffi", "lib", "f64", "i64", "u64", "pointer"]
+__all__ = ["NULL", "f64", "ffi", "i64", "lib", "pointer", "u64"]
 
 NULL = ffi.NULL
 

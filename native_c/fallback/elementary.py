@@ -74,6 +74,7 @@ def exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
         k = shifted - _TO_INTEGER
         r = (bounded - k * _LN2_HIGH) - k * _LN2_LOW
         y = 1.0 + (r + (r * r) * _polynomial(_EXP, r))
-        first = np.floor_divide(np.where(np.isnan(k), 0.0, k), 2.0).astype(np.int64)
-        second = np.where(np.isnan(k), 0.0, k).astype(np.int64) - first
-        return np.ldexp(np.ldexp(y, first), second)
+        whole = np.where(np.isnan(k), 0.0, k)
+        first = np.floor(whole * 0.5)
+        y = y * np.exp2(first) * np.exp2(whole - first)
+    return y

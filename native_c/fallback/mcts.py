@@ -20,18 +20,18 @@ def ucb1_selection(
     """Fill `scores` [n, k] and `chosen` [n]; InvalidArgument where a range is not kept."""
     num_nodes, num_children = visits.shape
     counts = np.full(num_nodes, num_children) if child_counts is None else child_counts
-    visited = visits > 0
+    exists = np.arange(num_children) < counts[:, None]
     if not (
         (visits >= 0).all()
         and np.isfinite(value_sums).all()
-        and (parent_visits >= visited.any(axis=1)).all()
         and ((counts >= 0) & (counts <= num_children)).all()
+        and (parent_visits >= ((visits > 0) & exists).any(axis=1)).all()
     ):
         raise InvalidArgument
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_parent = elementary.log(parent_visits.astype(float64))[:, None]
+    log_parent = elementary.log(parent_visits.astype(float64))[:, None]
+    with np.errstate(all="ignore"):
         scores[:] = value_sums / visits + exploration * np.sqrt(log_parent / visits)
-    scores[~visited] = np.inf
-    scores[np.arange(num_children) >= counts[:, None]] = -np.inf
+    scores[visits == 0] = np.inf
+    scores[~exists] = -np.inf
     chosen[:] = scores.argmax(axis=1) if num_children else -1
     chosen[counts == 0] = -1

@@ -20,4 +20,5 @@ def words(seed: int, stream: int, first: int, count: int) -> NDArray[np.uint64]:
 
 def uniform(seed: int, stream: int, first: int, count: int) -> NDArray[np.float64]:
     """Return the same draws as doubles in [0, 1), on a grid of 2^-53."""
-    return (words(seed, stream, first, count) >> np.uint64(11)) * 2.0**-53
+    upper = words(seed, stream, first, count) >> np.uint64(11)
+    return upper.astype(np.float64) * 2.0**-53

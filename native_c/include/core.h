@@ -1,5 +1,6 @@
 /*
- * core.h - what every kernel of native_c shares: statuses, instruction sets, threads, random numbers.
+ * core.h - what every kernel of native_c shares: statuses, instruction sets, threads, random
+ * numbers.
  *
  * Conventions of all public functions of this library:
  *

@@ -17,9 +17,9 @@
 #include "core.h"
 
 #if defined(__x86_64__)
-#  define NC_X86 1
+#    define NC_X86 1
 #elif defined(__aarch64__)
-#  define NC_ARM64 1
+#    define NC_ARM64 1
 #endif
 
 /* clang-format off */

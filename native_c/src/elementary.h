@@ -18,7 +18,7 @@
 
 /* log(2) in two parts: the upper has 41 bits, so that its products with exponents are exact. */
 #define NC_LN2_HIGH 0x1.62e42fefa3000p-1
-#define NC_LN2_LOW 0x1.3de6af278ece6p-42
+#define NC_LN2_LOW  0x1.3de6af278ece6p-42
 
 NC_INLINE uint64_t nc_bits_of_double(double x) {
     uint64_t bits;
@@ -43,10 +43,15 @@ NC_INLINE double nc_double_of_count(int64_t count) {
     return (high - 0x1.00000001p84) + low;
 }
 
+/* Bits whose highest is 1 if x is nan or infinite: an exponent of ones carries into it. */
+NC_INLINE uint64_t nc_sign_if_not_finite(double x) {
+    return (nc_bits_of_double(x) & 0x7FFFFFFFFFFFFFFFu) + 0x0010000000000000u;
+}
+
 /*
- * log x = k log 2 + log m with m in [sqrt(1/2), sqrt 2). With f = m - 1 (exact), s = f / (2 + f) and
- * z = s^2: log m = 2 atanh s = f - (f^2/2 - s (f^2/2 + R(z))), R(z) = 2 (z/3 + z^2/5 + ...), for
- * which a polynomial of degree 7 is within 2^-56.6 on [0, 0.0295].
+ * log x = k log 2 + log m with m in [sqrt(1/2), sqrt 2). With f = m - 1 (exact), s = f / (2 + f)
+ * and z = s^2: log m = 2 atanh s = f - (f^2/2 - s (f^2/2 + R(z))), R(z) = 2 (z/3 + z^2/5 + ...),
+ * for which a polynomial of degree 7 is within 2^-56.6 on [0, 0.0295].
  */
 NC_INLINE double nc_log(double x) {
     double subnormal = x < 0x1p-1022 ? 1.0 : 0.0;
@@ -77,9 +82,10 @@ NC_INLINE double nc_log(double x) {
 }
 
 /*
- * exp x = 2^k exp r with k the integer nearest to x / log 2, so |r| <= 0.347: exp r = 1 + r + r^2 q(r),
- * q(r) = 1/2 + r/6 + ..., for which a polynomial of degree 9 is within 2^-56.1. 2^k is applied in
- * two halves, because 2^1024 and 2^-1075 are no doubles; a subnormal result rounds once, in the last.
+ * exp x = 2^k exp r with k the integer nearest to x / log 2, so |r| <= 0.347: exp r = 1 + r + r^2
+ * q(r), q(r) = 1/2 + r/6 + ..., for which a polynomial of degree 9 is within 2^-56.1. 2^k is
+ * applied in two halves, because 2^1024 and 2^-1075 are no doubles; a subnormal result rounds once,
+ * in the last.
  */
 NC_INLINE double nc_exp(double x) {
     const double to_integer = 0x1.8p52; /* adding it leaves the nearest integer in the low bits */

@@ -7,11 +7,13 @@
 
 /* Children per tile: the tile's logs stay in the first-level cache, and its set-up is spread. */
 #define UCB1_TILE 1024
+/* Lanes of the widest vector: so many parents' logs are stored at once. */
+#define UCB1_SPILL 8
 /* Children per chunk of the pool: about 80 us of work. */
 #define UCB1_GRAIN 65536
 
 typedef struct ucb1_job ucb1_job;
-typedef uint64_t (*ucb1_fn)(const ucb1_job *job, int64_t first, int64_t last);
+typedef int (*ucb1_fn)(const ucb1_job *job, int64_t first, int64_t last);
 
 struct ucb1_job {
     int64_t n_nodes, n_children, nodes_per_chunk;

@@ -7,7 +7,7 @@
  * still in the cache. Each score has one fixed formula, so tiles and levels do not change its bits.
  */
 
-/* The log of the parent of each child of children [begin, end), into logs. */
+/* The log of the parent of each child in [begin, end), into logs [end - begin + UCB1_SPILL]. */
 NC_TARGET static void NC_NAME(ucb1_logs)(const ucb1_job *job, int64_t begin, int64_t end,
                                          double *logs) {
     double of_node[UCB1_TILE + 1];
@@ -16,37 +16,50 @@ NC_TARGET static void NC_NAME(ucb1_logs)(const ucb1_job *job, int64_t begin, int
         of_node[i] = nc_log(nc_double_of_count(job->parent_visits[node + i]));
     for (int64_t i = 0, child = begin; i < n; i++) {
         int64_t stop = (node + i + 1) * k < end ? (node + i + 1) * k : end;
-        for (; child < stop; child++)
-            logs[child - begin] = of_node[i];
+        /* Whole vectors spill into the next node's children, which are written after. */
+        for (; child < stop; child += UCB1_SPILL)
+            for (int64_t lane = 0; lane < UCB1_SPILL; lane++)
+                logs[child - begin + lane] = of_node[i];
+        child = stop;
     }
 }
 
 /* Scores of children [begin, end) as if each node had k; nonzero when a range is not kept. */
-NC_TARGET static uint64_t NC_NAME(ucb1_scores)(const ucb1_job *job, int64_t begin, int64_t end) {
-    double logs[UCB1_TILE];
+NC_TARGET static int NC_NAME(ucb1_scores)(const ucb1_job *job, int64_t begin, int64_t end) {
+    double logs[UCB1_TILE + UCB1_SPILL];
     NC_NAME(ucb1_logs)(job, begin, end, logs);
-    const int64_t *visits = job->visits + begin;
-    const double *sums = job->value_sums + begin;
-    double *scores = job->scores + begin, exploration = job->exploration;
-    uint64_t wrong = 0;
+    const int64_t *restrict visits = job->visits + begin;
+    const double *restrict sums = job->value_sums + begin;
+    double *restrict scores = job->scores + begin;
+    double exploration = job->exploration;
+    uint64_t sign_bits = 0;
     for (int64_t i = 0; i < end - begin; i++) {
         double count = nc_double_of_count(visits[i]);
         double score = sums[i] / count + exploration * __builtin_sqrt(logs[i] / count);
-        scores[i] = visits[i] > 0 ? score : (double)INFINITY;
-        wrong |= (uint64_t)(visits[i] < 0) |
-                 (uint64_t) !(__builtin_fabs(sums[i]) < (double)INFINITY) |
-                 ((uint64_t)(visits[i] > 0) & (uint64_t) !(logs[i] >= 0.0));
+        scores[i] = count > 0.0 ? score : (double)INFINITY;
+        sign_bits |= (uint64_t)visits[i] | nc_sign_if_not_finite(sums[i]);
     }
-    return wrong;
+    return (int)(sign_bits >> 63);
+}
+
+/* Whether any of the first `count` children has visits. */
+NC_TARGET static int NC_NAME(ucb1_visited)(const int64_t *visits, int64_t count) {
+    for (int64_t c = 0; c < count; c++)
+        if (visits[c] > 0)
+            return 1;
+    return 0;
 }
 
 /* The choice of nodes [first, last), and -inf for the children that they do not have. */
-NC_TARGET static uint64_t NC_NAME(ucb1_choices)(const ucb1_job *job, int64_t first, int64_t last) {
+NC_TARGET static int NC_NAME(ucb1_choices)(const ucb1_job *job, int64_t first, int64_t last) {
     int64_t k = job->n_children;
     for (int64_t node = first; node < last; node++) {
         double *row = job->scores + node * k;
         int64_t count = job->child_counts ? job->child_counts[node] : k;
-        if (count < 0 || count > k || job->parent_visits[node] < 0)
+        int64_t parent = job->parent_visits[node];
+        if (count < 0 || count > k || parent < 0)
+            return 1;
+        if (parent == 0 && NC_NAME(ucb1_visited)(job->visits + node * k, count))
             return 1;
         double best = -(double)INFINITY;
         int64_t chosen = -1;
@@ -61,9 +74,9 @@ NC_TARGET static uint64_t NC_NAME(ucb1_choices)(const ucb1_job *job, int64_t fir
     return 0;
 }
 
-NC_TARGET static uint64_t NC_NAME(ucb1_nodes)(const ucb1_job *job, int64_t first, int64_t last) {
+NC_TARGET static int NC_NAME(ucb1_nodes)(const ucb1_job *job, int64_t first, int64_t last) {
     int64_t end = last * job->n_children;
-    uint64_t wrong = 0;
+    int wrong = 0;
     for (int64_t begin = first * job->n_children; begin < end; begin += UCB1_TILE)
         wrong |=
             NC_NAME(ucb1_scores)(job, begin, begin + UCB1_TILE < end ? begin + UCB1_TILE : end);

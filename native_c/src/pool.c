@@ -11,7 +11,7 @@
  * sleep on `job_opened`. The owner spins likewise for the last chunks, then sleeps on `job_left`.
  */
 #if !defined(_GNU_SOURCE)
-#  define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
+#    define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT */
 #endif
 #include <pthread.h>
 #include <sched.h>
