@@ -8,7 +8,7 @@ builds it beside the sources, needs no second one from an editable installation.
 import os
 import sys
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NOTICE = """
@@ -21,19 +21,19 @@ gristmill: compiler (Debian: apt install gcc libc6-dev) and install gristmill ag
 class OptionalBuildExt(build_ext):
     """Turns a failed build into a notice."""
 
-    def build_extension(self, ext):
+    def build_extension(self, ext: Extension) -> None:
         """Build `ext`, or say on stderr why it is left out."""
         try:
             super().build_extension(ext)
         except Exception as error:  # a missing compiler shows as any of a dozen classes
-            print(NOTICE.format(reason=error), file=sys.stderr)
+            sys.stderr.write(NOTICE.format(reason=error))
 
-    def copy_extensions_to_source(self):
+    def copy_extensions_to_source(self) -> None:
         """Copy what was built beside the sources, which after a failure is nothing."""
         try:
             super().copy_extensions_to_source()
         except OSError as error:
-            print(f"gristmill: no extension to copy: {error}", file=sys.stderr)
+            sys.stderr.write(f"gristmill: no extension to copy: {error}\n")
 
 
 setup(

@@ -1,7 +1,7 @@
 """Turns what callers pass into the arrays that kernels take, or refuses it by name.
 
-Kernels take arrays in C order, aligned, in native byte order and of exactly one dtype; neither C nor
-cffi can check that. A caller's array is never written to, and is used as it is where it already fits.
+Kernels take arrays in C order, aligned, in native byte order and of exactly one dtype; neither C
+nor cffi can check that. A caller's array is never written to, and is used as it is where it fits.
 """
 
 from typing import Any, Final
@@ -20,9 +20,9 @@ _RANKS: Final = ("a single number", "one dimension", "two dimensions", "three di
 def as_array(name: str, value: object, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
     """Return `value` as an aligned native array of `dtype` in C order, with `ndim` dimensions.
 
-    Takes anything NumPy reads as numbers: lists, views, any byte order. Booleans and integers become
-    floats; floats never become integers. Raises InvalidArgument, which begins with `name`, for
-    anything else, and OutOfMemory where the result does not fit.
+    Takes anything NumPy reads as numbers: lists, views, any byte order. Booleans and integers
+    become floats; floats never become integers. Raises InvalidArgument, which begins with `name`,
+    for anything else, and OutOfMemory where the result does not fit.
     """
     wanted = np.dtype(dtype)
     if type(value) is np.ndarray and value.dtype == wanted and value.ndim == ndim:

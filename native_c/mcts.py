@@ -22,9 +22,9 @@ def ucb1_selection(
     The score is `value_sum / visits + exploration * sqrt(log(parent_visits) / visits)`: Auer,
     Cesa-Bianchi and Fischer, "Finite-time analysis of the multiarmed bandit problem", 2002.
 
-    `visits` [n, k] are whole numbers, `value_sums` [n, k] finite, `parent_visits` [n] at least 1 where
-    a child has visits, `exploration` zero or more, and `child_counts` [n], 0 to k, says how many
-    children each node has, counted from its first (default: all k).
+    `visits` [n, k] are whole numbers, `value_sums` [n, k] finite, `parent_visits` [n] at least 1
+    where a child has visits, `exploration` zero or more, and `child_counts` [n], 0 to k, says how
+    many children each node has, counted from its first (default: all k).
 
     Returns `scores` [n, k], inf for a child without visits and -inf beyond `child_counts`, and
     `chosen` [n], the lowest index of the highest score, -1 for a node without children. Raises

@@ -76,5 +76,5 @@ def exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
         y = 1.0 + (r + (r * r) * _polynomial(_EXP, r))
         whole = np.where(np.isnan(k), 0.0, k)
         first = np.floor(whole * 0.5)
-        y = y * np.exp2(first) * np.exp2(whole - first)
-    return y
+        scaled: NDArray[np.float64] = y * np.exp2(first) * np.exp2(whole - first)
+    return scaled
