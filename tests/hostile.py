@@ -24,7 +24,7 @@ def _strided(array: NDArray[Any]) -> Any:
 
 
 def _inside(array: NDArray[Any]) -> Any:
-    """A window of a larger array, whose rows therefore do not touch."""
+    """Make a window of a larger array, whose rows therefore do not touch."""
     padded = np.pad(array, 3, mode="edge")
     return padded[(slice(3, -3),) * array.ndim]
 

@@ -12,7 +12,7 @@ from native_c.errors import ExtensionMissing
 
 @pytest.fixture
 def compiled() -> Iterator[Any]:
-    """The package of the C twins, with threads and instruction set as before afterwards."""
+    """Yield the package of the C twins, with threads and instruction set as before afterwards."""
     try:
         package = extension.load()
     except ExtensionMissing as error:

@@ -38,7 +38,7 @@ def textbook(
 
 
 def tree(num_nodes: int, num_children: int, seed: int = 1) -> dict[str, Any]:
-    """A request over random nodes, some of whose children have no visits."""
+    """Make a request over random nodes, some of whose children have no visits."""
     rng = np.random.default_rng(seed)
     visits = rng.integers(0, 40, (num_nodes, num_children))
     visits[rng.random(visits.shape) < 0.1] = 0
@@ -215,7 +215,7 @@ def test_value_sums_that_are_not_finite_are_refused(kind: str) -> None:
     ],
 )
 def test_a_refusal_says_what_is_wrong_and_where(changes: dict[str, Any], message: str) -> None:
-    request = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
+    request: dict[str, Any] = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
     with pytest.raises(InvalidArgument) as caught:
         mcts.ucb1_selection(**request | changes)
     assert str(caught.value) == message
