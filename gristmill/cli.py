@@ -1,0 +1,198 @@
+"""The `gristmill` command.
+
+Every command imports what it needs when it runs, so that `gristmill --help` answers at once.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gristmill.doctor import Check
+    from gristmill.stack import Stack
+
+app = typer.Typer(
+    name="gristmill",
+    help="A message-queue worker system for numeric jobs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+@app.command()
+def info(as_json: AsJson = False) -> None:
+    """Say what is installed here and what the kernels run on."""
+    import native_c
+    from gristmill import doctor
+
+    kernels = native_c.info()
+    del kernels["version"]
+    found: dict[str, Any] = {**doctor.versions(), **kernels}
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    _print_table(found)
+
+
+@app.command(name="doctor")
+def examine(
+    url: Annotated[
+        str | None, typer.Option(help="Server to look at. Defaults to GRISTMILL_URL.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine and the server, and say what to do. Exit status 1: something fails."""
+    from dataclasses import asdict
+
+    from gristmill import doctor
+
+    checks = list(doctor.examine(url))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        _print_checks(checks)
+    raise typer.Exit(any(check.state == "fail" for check in checks))
+
+
+@app.command()
+def schema(
+    operation: Annotated[
+        str | None, typer.Argument(help="Such as analytics.basic_statistics.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of an operation's request and result, or list all operations."""
+    from contract.families import operations
+
+    declared = operations()
+    if operation is None:
+        _print_table({name: _first_line(found.__doc__) for name, found in declared.items()})
+    elif operation in declared:
+        typer.echo(json.dumps(declared[operation].json_schema(), indent=2))
+    else:
+        legal = ", ".join(declared)
+        typer.echo(f"operation: {operation!r}, expected one of {legal}", err=True)
+        raise typer.Exit(2)
+
+
+@app.command()
+def server(
+    port: Annotated[int, typer.Option(help="Loopback port. 0 takes a free one.")] = 0,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to keep its files. Defaults to a temporary one.")
+    ] = None,
+    append_only: Annotated[
+        bool, typer.Option("--append-only", help="Keep an append-only file.")
+    ] = False,
+) -> None:
+    """Run a private Redis or Valkey server until Ctrl-C, and print its address."""
+    from gristmill.server import EmbeddedServer, ServerError
+
+    try:
+        embedded = EmbeddedServer(port=port, directory=directory, append_only=append_only)
+        with embedded:
+            typer.echo(f"export GRISTMILL_URL={embedded.url}")
+            typer.echo(f"{embedded.binary} runs until Ctrl-C", err=True)
+            _wait_for_ctrl_c(lambda: "" if embedded.running else "server")
+    except ServerError as error:
+        raise _refusal(error) from error
+
+
+@app.command()
+def up(
+    concurrency: Annotated[
+        int | None, typer.Option(help="Jobs at a time. Defaults to one for each core.")
+    ] = None,
+    flower: Annotated[
+        bool | None, typer.Option(help="Run Flower. Defaults to whether it is installed.")
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="Where the server keeps its files. Defaults to a temporary directory."),
+    ] = None,
+) -> None:
+    """Run a server, a worker and Flower on this machine until Ctrl-C."""
+    from gristmill.server import EmbeddedServer, ServerError
+    from gristmill.stack import Stack, StackError, flower_is_installed
+
+    try:
+        embedded = EmbeddedServer(directory=directory, append_only=directory is not None)
+        watched = flower_is_installed() if flower is None else flower
+        with Stack(concurrency=concurrency, flower=watched, server=embedded) as stack:
+            _print_stack(stack)
+            _wait_for_ctrl_c(lambda: stack.ended)
+    except (ServerError, StackError) as error:
+        raise _refusal(error) from error
+
+
+@app.command()
+def demo(
+    report: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("demo-report"),
+) -> None:
+    """Run all four families on real data and write a report with pictures."""
+    from gristmill.demo import run
+
+    run(report)
+
+
+def _wait_for_ctrl_c(ended: Callable[[], str]) -> None:
+    """Return at Ctrl-C or SIGTERM; refuse when `ended` names something that ended by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while not (name := ended()):
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        typer.echo("stopping", err=True)
+        return
+    raise _refusal(f"{name}: ended by itself")
+
+
+def _refusal(message: object) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(1)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]
+
+
+def _print_table(rows: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, ", ".join(value) if isinstance(value, tuple) else str(value))
+    Console().print(table, markup=False)
+
+
+def _print_checks(checks: "list[Check]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"pass": "green", "warn": "yellow", "fail": "bold red"}
+    table = Table.grid(padding=(0, 2))
+    for check in checks:
+        what = Text(check.found)
+        if check.advice:
+            what.append(f"\n{check.advice}", "dim")
+        table.add_row(Text(check.state, styles[check.state]), Text(check.name), what)
+    Console().print(table)
+
+
+def _print_stack(stack: "Stack") -> None:
+    rows = {"GRISTMILL_URL": stack.url}
+    if stack.flower:
+        rows |= {"Flower": stack.flower_url, "  user": "gristmill"}
+        rows |= {"  password": stack.flower_password}
+    _print_table(rows)
+    typer.echo("runs until Ctrl-C", err=True)
