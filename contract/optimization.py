@@ -43,9 +43,9 @@ class MultiArmedBanditRequest:
     `outcomes`, `num_selections` arms are chosen from that state. With `outcomes`, each row is one
     step: choose an arm, receive what the row says that this arm pays, learn from it.
 
-    Policies: "ucb1" (Auer, Cesa-Bianchi and Fischer 2002), "thompson" (Thompson 1933: Beta posteriors,
-    rewards in [0, 1]), "epsilon_greedy" and "softmax" (Boltzmann). Equal scores go to the lowest
-    index.
+    Policies: "ucb1" (Auer, Cesa-Bianchi and Fischer 2002), "thompson" (Thompson 1933: Beta
+    posteriors, rewards in [0, 1]), "epsilon_greedy" and "softmax" (Boltzmann). Equal scores go to
+    the lowest index.
     """
 
     #: Pulls of each arm so far, [k], whole numbers, zero or more; at least one arm.

@@ -1,0 +1,237 @@
+/*
+ * optimization_bandit_template.h - the steps of UCB1 and Thompson sampling; no parameters.
+ *
+ * Steps follow one another, so what counts is the time from one choice to the next, not throughput:
+ * what does not depend on the last choice (logarithms, random numbers) is computed in tiles ahead,
+ * and a step is left with one formula per arm and the search of the maximum, both in full vectors.
+ * Rows of work are padded with arms that score -inf. Every score has one fixed formula, and the
+ * lowest index of the maximum is one number, so levels do not change the bits.
+ */
+
+/* clang-format off */
+#if NC_LEVEL_AVX512
+#  define LANES 8
+#  define lanes __m512d
+#  define lanes_load _mm512_load_pd
+#  define lanes_store _mm512_store_pd
+#  define lanes_fill _mm512_set1_pd
+#  define lanes_add _mm512_add_pd
+#  define lanes_multiply _mm512_mul_pd
+#  define lanes_max _mm512_max_pd
+#  define lanes_highest _mm512_reduce_max_pd
+#  define lanes_equal(a, b) ((uint64_t)_mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ))
+/* `a` with lane number `lane` replaced by that of `b`; unchanged where there is no such lane. */
+#  define lanes_replace(a, b, lane)                                                                \
+      _mm512_mask_mov_pd(a, (__mmask8)((uint64_t)(lane) < 8 ? 1u << (lane) : 0u), b)
+#elif NC_LEVEL_AVX2
+#  define LANES 4
+#  define lanes __m256d
+#  define lanes_load _mm256_load_pd
+#  define lanes_store _mm256_store_pd
+#  define lanes_fill _mm256_set1_pd
+#  define lanes_add _mm256_add_pd
+#  define lanes_multiply _mm256_mul_pd
+#  define lanes_max _mm256_max_pd
+#  define lanes_equal(a, b) ((uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_EQ_OQ)))
+#  define lanes_replace(a, b, lane)                                                                \
+      _mm256_blendv_pd(a, b, _mm256_castsi256_pd(_mm256_cmpeq_epi64(                               \
+          _mm256_set1_epi64x(lane), _mm256_setr_epi64x(0, 1, 2, 3))))
+#else
+#  define LANES 1
+#  define lanes double
+#  define lanes_load(p) (*(p))
+#  define lanes_store(p, a) (*(p) = (a))
+#  define lanes_fill(a) (a)
+#  define lanes_add(a, b) ((a) + (b))
+#  define lanes_multiply(a, b) ((a) * (b))
+#  define lanes_max(a, b) ((a) > (b) ? (a) : (b))
+#  define lanes_highest(a) (a)
+#  define lanes_equal(a, b) ((uint64_t)((a) == (b)))
+#  define lanes_replace(a, b, lane) ((lane) == 0 ? (b) : (a))
+#endif
+/* clang-format on */
+
+#if NC_LEVEL_AVX2
+NC_TARGET static inline double NC_NAME(lanes_highest)(lanes a) {
+    __m128d half = _mm_max_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(half, _mm_unpackhi_pd(half, half)));
+}
+#  define lanes_highest NC_NAME(lanes_highest)
+#endif
+
+/* The lowest index at which values [n_padded] equal `highest`, which is one of them. */
+NC_TARGET static inline int64_t NC_NAME(find)(const double *values, int64_t n_padded,
+                                              double highest) {
+    lanes wanted = lanes_fill(highest);
+    for (int64_t group = 0; group < n_padded; group += 64) {
+        uint64_t found = 0;
+        for (int64_t i = 0; i < 64 && group + i < n_padded; i += LANES)
+            found |= lanes_equal(lanes_load(values + group + i), wanted) << i;
+        if (found)
+            return group + __builtin_ctzll(found);
+    }
+    return 0;
+}
+
+/*
+ * UCB1. The score of arm i is means[i] + width roots[i], with width = exploration sqrt(log pulls)
+ * for all arms and roots[i] = 1 / sqrt(counts[i]); an arm without pulls scores inf + width 1.
+ * The mean and root of the arm that changed last are kept in registers and enter the rows one step
+ * late: a vector load that follows a narrower store to the same place waits for it to retire.
+ */
+NC_TARGET static void NC_NAME(ucb1_steps)(bandit_job *job) {
+    int64_t n_padded = job->n_padded, pulls = total_pulls(job->n_arms, job->counts);
+    double *means = job->work, *roots = means + n_padded, *scores = roots + n_padded;
+    double widths[BANDIT_TILE];
+    for (int64_t i = 0; i < n_padded; i++) {
+        int64_t count = i < job->n_arms ? job->counts[i] : 1;
+        means[i] = count ? (i < job->n_arms ? job->means[i] : -(double)INFINITY) : (double)INFINITY;
+        roots[i] = count ? 1.0 / __builtin_sqrt((double)count) : 1.0;
+    }
+    int64_t changed = 0;
+    double mean = means[0], root = roots[0];
+    for (int64_t s = 0; s < job->n_steps; s++) {
+        if (s % BANDIT_TILE == 0)
+            for (int64_t i = 0; i < BANDIT_TILE; i++)
+                widths[i] = ucb1_width(job->bandit->exploration, pulls + s + i);
+        double width = widths[s % BANDIT_TILE];
+        lanes highest = lanes_fill(-(double)INFINITY), all_width = lanes_fill(width);
+        lanes score_of_changed = lanes_fill(mean + width * root);
+        for (int64_t i = 0; i < n_padded; i += LANES) {
+            lanes bound = lanes_multiply(all_width, lanes_load(roots + i));
+            lanes score = lanes_add(lanes_load(means + i), bound);
+            score = lanes_replace(score, score_of_changed, changed - i);
+            lanes_store(scores + i, score);
+            highest = lanes_max(highest, score);
+        }
+        means[changed] = mean;
+        roots[changed] = root;
+        int64_t arm = NC_NAME(find)(scores, n_padded, lanes_highest(highest));
+        job->chosen[s] = arm;
+        if (job->outcomes)
+            learn(job, s, arm);
+        else
+            job->counts[arm] += 1;
+        changed = arm;
+        mean = job->means[arm];
+        root = 1.0 / __builtin_sqrt((double)job->counts[arm]);
+    }
+}
+
+/*
+ * Enter the posterior of an arm into the rows of work: d and c of the gamma variates of its shapes.
+ * A shape below 1 gets NaN, which passes no test, so that such an arm always goes to nc_beta.
+ */
+NC_TARGET static inline void NC_NAME(thompson_posterior)(const bandit_job *job, int64_t arm) {
+    double alpha = job->bandit->prior_alpha + job->reward_sums[arm];
+    double beta = beta_of(job->bandit, job->counts[arm], job->reward_sums[arm]);
+    nc_gamma a = nc_gamma_of_shape(alpha >= 1.0 ? alpha : (double)NAN);
+    nc_gamma b = nc_gamma_of_shape(beta >= 1.0 ? beta : (double)NAN);
+    double *row = job->work + arm;
+    row[0] = a.d;
+    row[job->n_padded] = a.c;
+    row[2 * job->n_padded] = b.d;
+    row[3 * job->n_padded] = b.c;
+}
+
+/* Trial 0 of all arms for n_steps steps from step s: n normals, n normals, n and n uniforms. */
+NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, int64_t n_steps,
+                                              double *draws) {
+    int64_t n = n_steps * job->n_arms;
+    double *normals = draws, *more_normals = normals + n, *uniforms = more_normals + n;
+    for (int64_t step = 0, draw = 0; step < n_steps; step++) {
+        nc_address at = address_of(job, s + step);
+        for (int64_t i = 0; i < job->n_arms; i++, draw++) {
+            uint64_t words[NC_WORDS_PER_BLOCK];
+            nc_address_block(&at, (uint64_t)i, 0, 0, words);
+            normals[draw] = nc_double_of_bits(words[0]);
+            more_normals[draw] = nc_double_of_bits(words[1]);
+            uniforms[draw] = nc_unit(words[2]);
+            uniforms[n + draw] = nc_unit(words[3]);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double first, second;
+        nc_normal_pair(nc_bits_of_double(normals[i]), nc_bits_of_double(more_normals[i]), &first,
+                       &second);
+        normals[i] = first;
+        more_normals[i] = second;
+    }
+}
+
+/*
+ * A draw of each arm's posterior for step s, into thetas, from trial 0 of both gamma variates: first
+ * by the squeeze, in vectors; what that leaves open by the exact test; what that refuses by nc_beta,
+ * which makes the same trial 0 and goes on.
+ */
+NC_TARGET static void NC_NAME(thompson_thetas)(const bandit_job *job, int64_t s,
+                                               const double *restrict x, int64_t stride,
+                                               double *restrict thetas) {
+    const double *restrict rows = job->work;
+    int64_t n_padded = job->n_padded;
+    uint64_t undecided = 0;
+    for (int64_t i = 0; i < job->n_arms; i++) {
+        double a = nc_gamma_squeezed(rows[i], rows[n_padded + i], x[i], x[2 * stride + i]);
+        double b = nc_gamma_squeezed(rows[2 * n_padded + i], rows[3 * n_padded + i],
+                                     x[stride + i], x[3 * stride + i]);
+        double theta = a * b > 0.0 ? a / (a + b) : -1.0;
+        undecided |= nc_bits_of_double(theta);
+        thetas[i] = theta;
+    }
+    if (!(undecided >> 63))
+        return;
+    nc_address at = address_of(job, s);
+    for (int64_t i = 0; i < job->n_arms; i++) {
+        if (thetas[i] >= 0.0)
+            continue;
+        double a = nc_gamma_trial(rows[i], rows[n_padded + i], x[i], x[2 * stride + i]);
+        double b = nc_gamma_trial(rows[2 * n_padded + i], rows[3 * n_padded + i], x[stride + i],
+                                  x[3 * stride + i]);
+        double alpha = job->bandit->prior_alpha + job->reward_sums[i];
+        double beta = beta_of(job->bandit, job->counts[i], job->reward_sums[i]);
+        thetas[i] = a * b > 0.0 ? a / (a + b) : nc_beta(&at, (uint64_t)i, alpha, beta);
+    }
+}
+
+/* Thompson sampling: draw from each arm's posterior, choose the highest draw. */
+NC_TARGET static void NC_NAME(thompson_steps)(bandit_job *job) {
+    int64_t n_arms = job->n_arms, n_padded = job->n_padded, tile = steps_per_tile(job);
+    double *thetas = job->work + 4 * n_padded, *draws = thetas + n_padded;
+    for (int64_t i = 0; i < n_arms; i++)
+        NC_NAME(thompson_posterior)(job, i);
+    for (int64_t i = n_arms; i < n_padded; i++)
+        thetas[i] = -(double)INFINITY;
+    for (int64_t s = 0; s < job->n_steps; s++) {
+        int64_t in_tile = s % tile, left = job->n_steps - (s - in_tile);
+        int64_t steps = left < tile ? left : tile;
+        if (in_tile == 0)
+            NC_NAME(thompson_draws)(job, s, steps, draws);
+        NC_NAME(thompson_thetas)(job, s, draws + in_tile * n_arms, steps * n_arms, thetas);
+        lanes highest = lanes_load(thetas);
+        for (int64_t i = LANES; i < n_padded; i += LANES)
+            highest = lanes_max(highest, lanes_load(thetas + i));
+        int64_t arm = NC_NAME(find)(thetas, n_padded, lanes_highest(highest));
+        job->chosen[s] = arm;
+        if (!job->outcomes)
+            continue;
+        double reward = job->outcomes[s * n_arms + arm];
+        if (!(reward >= 0.0 && reward <= 1.0)) {
+            job->status = NC_INVALID;
+            return;
+        }
+        learn(job, s, arm);
+        NC_NAME(thompson_posterior)(job, arm);
+    }
+}
+
+#undef LANES
+#undef lanes
+#undef lanes_load
+#undef lanes_store
+#undef lanes_fill
+#undef lanes_add
+#undef lanes_multiply
+#undef lanes_max
+#undef lanes_highest
+#undef lanes_equal
+#undef lanes_replace
