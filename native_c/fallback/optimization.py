@@ -1,0 +1,206 @@
+"""The optimization kernels in NumPy; the formulas stand in src/optimization*."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy import float64, int64
+from numpy.typing import NDArray
+
+from native_c.bandit import STREAM, Bandit
+from native_c.fallback import elementary, variates
+from native_c.fallback.variates import Blocks
+
+#: Draws that are computed together, ahead of the steps that use them.
+_TILE = 4096
+
+_Floats = NDArray[float64]
+_Counts = NDArray[int64]
+
+
+def bandit_observe(arms: _Counts, rewards: _Floats, counts: _Counts, reward_sums: _Floats) -> None:
+    """Fold observed rewards [m] into `counts` and `reward_sums` [k], in their order."""
+    np.add.at(counts, arms, 1)
+    np.add.at(reward_sums, arms, rewards)
+
+
+def bandit_steps(
+    bandit: Bandit,
+    first_step: int,
+    outcomes: _Floats | None,
+    counts: _Counts,
+    reward_sums: _Floats,
+    means: _Floats,
+    chosen: _Counts,
+    rewards: _Floats,
+) -> None:
+    """Fill `chosen` [n] step by step, and with `outcomes` [n, k] learn: `rewards` [n], the state [k]."""
+    steps = range(first_step, first_step + chosen.size)
+    for s, arm in enumerate(_CHOICES[bandit.policy](bandit, steps, counts, reward_sums, means)):
+        chosen[s] = arm
+        if outcomes is not None:
+            reward = outcomes[s, arm]
+            rewards[s] = reward
+            counts[arm] += 1
+            reward_sums[arm] += reward
+            means[arm] = reward_sums[arm] / counts[arm]
+        elif bandit.policy == "ucb1":
+            counts[arm] += 1
+
+
+def bandit_scores(
+    bandit: Bandit, counts: _Counts, reward_sums: _Floats, means: _Floats, scores: _Floats
+) -> None:
+    """Fill `scores` [k] with what the policy thinks of each arm."""
+    match bandit.policy:
+        case "ucb1":
+            bounds, roots = _ucb1_rows(counts, means)
+            width = _ucb1_widths(bandit, int(counts.sum()), 1)
+            scores[:] = bounds + width * roots
+        case "thompson":
+            alphas, betas = _posteriors(bandit, counts, reward_sums)
+            scores[:] = alphas / (alphas + betas)
+        case "epsilon_greedy":
+            scores[:] = bandit.epsilon / counts.size
+            scores[np.argmax(means)] = bandit.epsilon / counts.size + (1.0 - bandit.epsilon)
+        case _:
+            weights = _softmax_weights(bandit, means, means.max())
+            scores[:] = weights / np.cumsum(weights)[-1]
+
+
+# The choices of each policy: an iterator that the caller resumes when the state, which it changes in
+# place, holds what followed from the last choice.
+
+
+def _ucb1(
+    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
+) -> Iterator[int]:
+    rows, roots = _ucb1_rows(counts, means)
+    widths = _ucb1_widths(bandit, int(counts.sum()), len(steps))
+    for width in widths:
+        arm = int(np.argmax(rows + width * roots))
+        yield arm
+        rows[arm] = means[arm]
+        roots[arm] = 1.0 / np.sqrt(float64(counts[arm]))
+
+
+def _ucb1_rows(counts: _Counts, means: _Floats) -> tuple[_Floats, _Floats]:
+    """Means and 1 / sqrt(counts), so that an arm without pulls scores infinity at any width."""
+    pulled = counts > 0
+    roots = 1.0 / np.sqrt(np.where(pulled, counts, 1).astype(float64))
+    return np.where(pulled, means, np.inf), roots
+
+
+def _ucb1_widths(bandit: Bandit, pulls: int, num_steps: int) -> _Floats:
+    """The scale of the bounds at each step, when `pulls` pulls were made before the first."""
+    pulls_before = np.maximum(np.arange(pulls, pulls + num_steps), 1).astype(float64)
+    widths: _Floats = bandit.exploration * np.sqrt(elementary.log(pulls_before))
+    return widths
+
+
+def _thompson(
+    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
+) -> Iterator[int]:
+    blocks = Blocks(bandit.seed, STREAM)
+    shapes = np.stack(_posteriors(bandit, counts, reward_sums))
+    gammas = _gammas(shapes)
+    for tile in _tiles(steps, counts.size):
+        normals, uniforms = _trials(blocks, tile, counts.size)
+        for s, step in enumerate(tile):
+            trial = (*gammas, normals[:, s], uniforms[:, s])
+            arm = int(np.argmax(_thetas(blocks, step, shapes, trial)))
+            yield arm
+            one = slice(arm, arm + 1)
+            shapes[:, one] = _posteriors(bandit, counts[one], reward_sums[one])
+            for row, changed in zip(gammas, _gammas(shapes[:, one]), strict=True):
+                row[:, one] = changed
+
+
+def _posteriors(
+    bandit: Bandit, counts: _Counts, reward_sums: _Floats
+) -> tuple[_Floats, _Floats]:
+    failures = np.maximum(counts - reward_sums, 0.0)
+    return bandit.prior_alpha + reward_sums, bandit.prior_beta + failures
+
+
+def _gammas(shapes: _Floats) -> tuple[_Floats, _Floats]:
+    """The gamma variates of the shapes; NaN below 1, so that they pass no test."""
+    return variates.gamma_of_shape(np.where(shapes >= 1.0, shapes, np.nan))
+
+
+def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Floats]:
+    """Normals and uniforms of the first trial of both shapes, each [2, steps, arms]."""
+    words = np.stack([blocks.take(step, num_arms) for step in tile])
+    normals = np.stack(variates.normal_pairs(words[..., 0], words[..., 1]))
+    return normals, np.moveaxis(variates.unit(words[..., 2:]), 2, 0)
+
+
+def _thetas(
+    blocks: Blocks, step: int, shapes: _Floats, trial: tuple[_Floats, _Floats, _Floats, _Floats]
+) -> _Floats:
+    """A draw of each arm's posterior, [k]: by the squeeze, else the exact test, else new trials."""
+    thetas = _ratios(variates.gamma_squeezed(*trial))
+    undecided = np.flatnonzero(thetas < 0.0)
+    if undecided.size:
+        thetas[undecided] = _ratios(variates.gamma_trial(*(row[:, undecided] for row in trial)))
+        for arm in undecided[thetas[undecided] < 0.0]:
+            thetas[arm] = variates.beta(blocks, step, int(arm), *shapes[:, arm])
+    return thetas
+
+
+def _ratios(gammas: _Floats) -> _Floats:
+    """The beta variates of pairs of gamma variates [2, k]; -1 where one of them is missing."""
+    both = gammas[0] * gammas[1] > 0.0
+    missing = np.full(both.shape, -1.0)
+    return np.divide(gammas[0], gammas[0] + gammas[1], out=missing, where=both)
+
+
+def _epsilon_greedy(
+    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
+) -> Iterator[int]:
+    for uniforms in _decisions(bandit, steps):
+        explores = uniforms[0] < bandit.epsilon
+        yield int(uniforms[1] * counts.size) if explores else int(np.argmax(means))
+
+
+def _softmax(
+    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
+) -> Iterator[int]:
+    highest = means.max()
+    weights = _softmax_weights(bandit, means, highest)
+    for uniforms in _decisions(bandit, steps):
+        running = np.cumsum(weights)
+        arm = int(np.searchsorted(running, uniforms[0] * running[-1], side="right"))
+        before = means[arm]
+        yield arm
+        if before == highest or means[arm] > highest:
+            highest = means.max()
+            weights = _softmax_weights(bandit, means, highest)
+        else:
+            weights[arm] = _softmax_weights(bandit, means[arm : arm + 1], highest)[0]
+
+
+def _softmax_weights(bandit: Bandit, means: _Floats, highest: float64) -> _Floats:
+    with np.errstate(over="ignore"):
+        return elementary.exp((means - highest) / bandit.temperature)
+
+
+def _decisions(bandit: Bandit, steps: range) -> Iterator[_Floats]:
+    """The four uniforms of each step."""
+    blocks = Blocks(bandit.seed, STREAM)
+    for tile in _tiles(steps, 1):
+        yield from variates.unit(np.stack([blocks.take(step, 1)[0] for step in tile]))
+
+
+def _tiles(steps: range, num_draws: int) -> Iterator[range]:
+    """Cut the steps, each of `num_draws` draws, into tiles of at least one step."""
+    size = max(1, _TILE // num_draws)
+    for first in range(0, len(steps), size):
+        yield steps[first : first + size]
+
+
+_CHOICES: dict[str, Callable[..., Iterator[int]]] = {
+    "ucb1": _ucb1,
+    "thompson": _thompson,
+    "epsilon_greedy": _epsilon_greedy,
+    "softmax": _softmax,
+}

@@ -1,0 +1,205 @@
+"""Facade of the optimization kernels: checks and prepares arguments, allocates results."""
+
+import math
+import time
+from collections.abc import Generator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from native_c import backend
+from native_c.arrays import as_array, require_between, require_shape
+from native_c.bandit import POLICIES, Bandit
+from native_c.errors import InvalidArgument
+from native_c.steps import Outcome, run
+
+#: Largest magnitude of a reward and of a sum of rewards, so that no call overflows.
+_MAX_REWARD: Final = 1e290
+_MAX_REWARD_SUM: Final = 1e300
+#: Most pulls of all arms together, and the largest step.
+_MAX_PULLS: Final = 2**62
+
+#: Calls of at most this many steps, and of this many scores in all, return their result at once.
+_FEW_STEPS: Final = 1000
+_FEW_SCORES: Final = 2**16
+#: How long a kernel may keep the process before progress is reported; at most half of the 50 ms that
+#: cancelling may wait, because the next piece is cut by the speed of the last.
+_STEP_SECONDS: Final = 0.02
+#: Observed rewards that are folded at once: about 2 ms in C, 20 in NumPy.
+_OBSERVED: Final = 2**20
+
+
+def multi_armed_bandit(
+    counts: object,
+    reward_sums: object,
+    policy: str = "ucb1",
+    arms: object = None,
+    rewards: object = None,
+    num_selections: int = 1,
+    outcomes: object = None,
+    exploration: float = math.sqrt(2.0),
+    epsilon: float = 0.1,
+    temperature: float = 0.1,
+    prior_alpha: float = 1.0,
+    prior_beta: float = 1.0,
+    step: int = 0,
+    seed: int = 0,
+) -> Outcome:
+    """Fold observed rewards into the state of k arms, then choose arms, or replay known outcomes.
+
+    First the pairs of `arms` and `rewards` [m] enter the state, `counts` and `reward_sums` [k]. Then
+    `num_selections` arms are chosen from it, or, with `outcomes` [t, k], t arms one after the other,
+    each paid and learned from. include/optimization.h has the formulas, and the ranges of the
+    parameters of each `policy`: "ucb1", "thompson", "epsilon_greedy" or "softmax". `step` counts the
+    choices made before and `seed` keys the random numbers, both zero or more.
+
+    Returns `chosen` [n], `rewards` [n] (empty without outcomes), `counts`, `reward_sums`, `means` and
+    `scores` [k] of the new state, and `step`; a long call is a generator of its progress. Raises
+    InvalidArgument where a shape or a range is not kept.
+    """
+    bandit = Bandit(
+        policy=policy,
+        exploration=exploration,
+        epsilon=epsilon,
+        temperature=temperature,
+        prior_alpha=prior_alpha,
+        prior_beta=prior_beta,
+        seed=seed,
+    )
+    _check_bandit(bandit)
+    counts, reward_sums = _read_state(bandit, counts, reward_sums)
+    arms, rewards = _read_observed(bandit, arms, rewards, counts.size)
+    if outcomes is not None:
+        outcomes = as_array("outcomes", outcomes, np.float64, 2)
+        require_shape("outcomes", outcomes, (len(outcomes), counts.size), "steps and counts")
+        _check_rewards("outcomes", bandit, outcomes)
+        num_selections = len(outcomes)
+    _require("num_selections", num_selections, num_selections >= 0, "zero or more")
+    _require("step", step, 0 <= step <= _MAX_PULLS, "from 0 to 2**62")
+    work = _work(bandit, counts, reward_sums, arms, rewards, outcomes, num_selections, step)
+    few = num_selections <= _FEW_STEPS and num_selections * counts.size <= _FEW_SCORES
+    return run(work) if few and arms.size <= _OBSERVED else work
+
+
+def _check_bandit(bandit: Bandit) -> None:
+    names = ", ".join(POLICIES)
+    _require("policy", repr(bandit.policy), bandit.policy in POLICIES, f"one of {names}")
+    holds = 0.0 <= bandit.exploration <= 1e300
+    _require("exploration", bandit.exploration, holds, "from 0 to 1e300")
+    _require("epsilon", bandit.epsilon, 0.0 <= bandit.epsilon <= 1.0, "from 0 to 1")
+    holds = 0.0 < bandit.temperature < math.inf
+    _require("temperature", bandit.temperature, holds, "above 0 and finite")
+    for name in ("prior_alpha", "prior_beta"):
+        value = getattr(bandit, name)
+        _require(name, value, 1e-300 <= value <= 1e300, "from 1e-300 to 1e300")
+    _require("seed", bandit.seed, 0 <= bandit.seed < 2**64, "from 0 to 2**64 - 1")
+
+
+def _require(name: str, was: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise InvalidArgument(f"{name}: {was}, expected {expected}")
+
+
+def _read_state(
+    bandit: Bandit, counts: object, reward_sums: object
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return copies of the state, which the kernels change in place."""
+    pulls = as_array("counts", counts, np.int64, 1).copy()
+    sums = as_array("reward_sums", reward_sums, np.float64, 1).copy()
+    _require("counts", "no elements", pulls.size > 0, "at least one arm")
+    require_shape("reward_sums", sums, pulls.shape, "counts")
+    require_between("counts", pulls, low=0)
+    total = pulls.sum(dtype=float)
+    _require("counts", f"{total:.4g} pulls in all", total <= _MAX_PULLS, "at most 2**62")
+    require_between("reward_sums", sums, -_MAX_REWARD_SUM, _MAX_REWARD_SUM)
+    _check_sums(bandit, pulls, sums)
+    return pulls, sums
+
+
+def _check_sums(bandit: Bandit, counts: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
+    beyond = (counts == 0) & (sums != 0)
+    expected = "0 where there are no pulls"
+    if bandit.policy == "thompson":
+        beyond |= (sums < 0) | (sums > counts)
+        expected = "from 0 to the number of pulls for the policy thompson"
+    arm = int(np.argmax(beyond))
+    was = f"{sums[arm]} in {counts[arm]} pulls of arm {arm}"
+    _require("reward_sums", was, not beyond[arm], expected)
+
+
+def _read_observed(
+    bandit: Bandit, arms: object, rewards: object, num_arms: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if arms is None and rewards is None:
+        return np.empty(0, np.int64), np.empty(0)
+    alone = "arms" if rewards is None else "rewards"
+    together = arms is not None and rewards is not None
+    _require(alone, "given alone", together, "arms and rewards together")
+    pulled = as_array("arms", arms, np.int64, 1)
+    paid = as_array("rewards", rewards, np.float64, 1)
+    require_shape("rewards", paid, pulled.shape, "arms")
+    require_between("arms", pulled, 0, num_arms - 1)
+    _check_rewards("rewards", bandit, paid)
+    return pulled, paid
+
+
+def _check_rewards(name: str, bandit: Bandit, rewards: NDArray[np.float64]) -> None:
+    low, high = (0.0, 1.0) if bandit.policy == "thompson" else (-_MAX_REWARD, _MAX_REWARD)
+    require_between(name, rewards, low, high)
+
+
+def _work(
+    bandit: Bandit,
+    counts: NDArray[np.int64],
+    reward_sums: NDArray[np.float64],
+    arms: NDArray[np.int64],
+    rewards: NDArray[np.float64],
+    outcomes: NDArray[np.float64] | None,
+    num_steps: int,
+    step: int,
+) -> Generator[float, None, dict[str, Any]]:
+    """Do the work in pieces and yield between them the part that is done."""
+    kernels = backend.current().optimization
+    for first in range(0, arms.size, _OBSERVED):
+        piece = slice(first, first + _OBSERVED)
+        kernels.bandit_observe(arms[piece], rewards[piece], counts, reward_sums)
+        yield 0.5 * min(1.0, (first + _OBSERVED) / arms.size)
+    means = np.divide(reward_sums, counts, out=np.zeros(counts.size), where=counts > 0)
+    chosen = np.empty(num_steps, np.int64)
+    paid = np.empty(0 if outcomes is None else num_steps)
+    # Without outcomes the pulls that the kernel counts are only its own way to spread a batch.
+    state = (counts if outcomes is not None else counts.copy(), reward_sums, means)
+    done, size, begun = 0, max(1, min(256, _FEW_SCORES // counts.size)), 0.5 if arms.size else 0.0
+    while done < num_steps:
+        piece = slice(done, min(done + size, num_steps))
+        started = time.perf_counter()
+        rows = None if outcomes is None else outcomes[piece]
+        kernels.bandit_steps(bandit, step + done, rows, *state, chosen[piece], paid[piece])
+        seconds = time.perf_counter() - started
+        done = piece.stop
+        yield begun + (1.0 - begun) * done / num_steps
+        size = max(1, int(size * min(8.0, _STEP_SECONDS / max(seconds, 1e-9))))
+    scores = np.empty(counts.size)
+    kernels.bandit_scores(bandit, counts, reward_sums, means, scores)
+    return {
+        "chosen": chosen,
+        "rewards": paid,
+        "counts": counts,
+        "reward_sums": reward_sums,
+        "means": means,
+        "scores": scores,
+        "step": step + num_steps,
+    }
+
+
+def _self_test() -> tuple[Any, ...]:
+    outcomes = np.linspace(0.0, 1.0, 60).reshape(20, 3)[:, ::-1] ** 2
+    state: dict[str, Any] = {"counts": [2, 0, 3], "reward_sums": [0.5, 0.0, 2.0], "seed": 9}
+    replays = [state | {"policy": policy, "outcomes": outcomes} for policy in POLICIES]
+    batch = state | {"arms": [1, 1], "rewards": [0.25, 1.0], "num_selections": 9}
+    return tuple((multi_armed_bandit, request) for request in [*replays, batch])
+
+
+#: Small cases on which the C kernels must agree with NumPy before they are used.
+SELF_TEST = _self_test()
