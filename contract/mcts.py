@@ -42,12 +42,14 @@ class Ucb1SelectionRequest:
         was, expected = f"shape {list(sums.shape)}", f"{list(visits.shape)} as visits"
         refuse_unless(sums.shape == visits.shape, "value_sums", was, expected)
         _refuse_other_length("parent_visits", parents, num_nodes)
+        visited = visits > 0
         if self.child_counts is not None:
             counts = np.asarray(self.child_counts)
             _refuse_other_length("child_counts", counts, num_nodes)
             most, expected = int(counts.max(initial=0)), f"at most {num_children}"
             refuse_unless(most <= num_children, "child_counts", f"{most}", expected)
-        orphans = (parents < 1) & (visits > 0).any(axis=1)
+            visited &= np.arange(num_children) < counts[:, None]
+        orphans = (parents < 1) & visited.any(axis=1)
         was = f"0 at node {int(np.argmax(orphans))}" if orphans.any() else ""
         refuse_unless(not was, "parent_visits", was, "at least 1 where a child was visited")
 

@@ -33,7 +33,10 @@ def bandit_steps(
     chosen: NDArray[int64],
     rewards: NDArray[float64],
 ) -> None:
-    """Fill `chosen` [n] step by step, and with `outcomes` [n, k] learn: `rewards` [n], the state [k]."""
+    """Fill `chosen` [n] step by step.
+
+    With `outcomes` [n, k] fill `rewards` [n] too and learn, else count only the choices of UCB1.
+    """
     status = lib.nc_optimization_bandit_steps(
         _struct(bandit),
         counts.size,

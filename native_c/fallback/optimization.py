@@ -33,7 +33,10 @@ def bandit_steps(
     chosen: _Counts,
     rewards: _Floats,
 ) -> None:
-    """Fill `chosen` [n] step by step, and with `outcomes` [n, k] learn: `rewards` [n], the state [k]."""
+    """Fill `chosen` [n] step by step.
+
+    With `outcomes` [n, k] fill `rewards` [n] too and learn, else count only the choices of UCB1.
+    """
     steps = range(first_step, first_step + chosen.size)
     for s, arm in enumerate(_CHOICES[bandit.policy](bandit, steps, counts, reward_sums, means)):
         chosen[s] = arm
@@ -67,8 +70,8 @@ def bandit_scores(
             scores[:] = weights / np.cumsum(weights)[-1]
 
 
-# The choices of each policy: an iterator that the caller resumes when the state, which it changes in
-# place, holds what followed from the last choice.
+# The choices of each policy: an iterator that the caller resumes when the state, which it changes
+# in place, holds what followed from the last choice.
 
 
 def _ucb1(
@@ -84,14 +87,14 @@ def _ucb1(
 
 
 def _ucb1_rows(counts: _Counts, means: _Floats) -> tuple[_Floats, _Floats]:
-    """Means and 1 / sqrt(counts), so that an arm without pulls scores infinity at any width."""
+    """Return means and 1 / sqrt(counts) such that an arm without pulls scores infinity."""
     pulled = counts > 0
     roots = 1.0 / np.sqrt(np.where(pulled, counts, 1).astype(float64))
     return np.where(pulled, means, np.inf), roots
 
 
 def _ucb1_widths(bandit: Bandit, pulls: int, num_steps: int) -> _Floats:
-    """The scale of the bounds at each step, when `pulls` pulls were made before the first."""
+    """Return the scale of the bounds at each step, after `pulls` pulls before the first."""
     pulls_before = np.maximum(np.arange(pulls, pulls + num_steps), 1).astype(float64)
     widths: _Floats = bandit.exploration * np.sqrt(elementary.log(pulls_before))
     return widths
@@ -115,20 +118,18 @@ def _thompson(
                 row[:, one] = changed
 
 
-def _posteriors(
-    bandit: Bandit, counts: _Counts, reward_sums: _Floats
-) -> tuple[_Floats, _Floats]:
+def _posteriors(bandit: Bandit, counts: _Counts, reward_sums: _Floats) -> tuple[_Floats, _Floats]:
     failures = np.maximum(counts - reward_sums, 0.0)
     return bandit.prior_alpha + reward_sums, bandit.prior_beta + failures
 
 
 def _gammas(shapes: _Floats) -> tuple[_Floats, _Floats]:
-    """The gamma variates of the shapes; NaN below 1, so that they pass no test."""
+    """Return the gammas of the shapes; NaN below 1, so that they pass no test."""
     return variates.gamma_of_shape(np.where(shapes >= 1.0, shapes, np.nan))
 
 
 def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Floats]:
-    """Normals and uniforms of the first trial of both shapes, each [2, steps, arms]."""
+    """Return normals and uniforms of the first trial of both shapes, each [2, steps, arms]."""
     words = np.stack([blocks.take(step, num_arms) for step in tile])
     normals = np.stack(variates.normal_pairs(words[..., 0], words[..., 1]))
     return normals, np.moveaxis(variates.unit(words[..., 2:]), 2, 0)
@@ -137,21 +138,22 @@ def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Float
 def _thetas(
     blocks: Blocks, step: int, shapes: _Floats, trial: tuple[_Floats, _Floats, _Floats, _Floats]
 ) -> _Floats:
-    """A draw of each arm's posterior, [k]: by the squeeze, else the exact test, else new trials."""
+    """Draw from each arm's posterior, [k]: by the squeeze, the exact test, or new trials."""
     thetas = _ratios(variates.gamma_squeezed(*trial))
     undecided = np.flatnonzero(thetas < 0.0)
     if undecided.size:
         thetas[undecided] = _ratios(variates.gamma_trial(*(row[:, undecided] for row in trial)))
-        for arm in undecided[thetas[undecided] < 0.0]:
-            thetas[arm] = variates.beta(blocks, step, int(arm), *shapes[:, arm])
+        failed = undecided[thetas[undecided] < 0.0]
+        thetas[failed] = variates.betas(blocks, step, failed, shapes[:, failed])
     return thetas
 
 
 def _ratios(gammas: _Floats) -> _Floats:
-    """The beta variates of pairs of gamma variates [2, k]; -1 where one of them is missing."""
+    """Return the betas of pairs of gamma variates [2, k]; -1 where one is missing."""
     both = gammas[0] * gammas[1] > 0.0
     missing = np.full(both.shape, -1.0)
-    return np.divide(gammas[0], gammas[0] + gammas[1], out=missing, where=both)
+    ratios: _Floats = np.divide(gammas[0], gammas[0] + gammas[1], out=missing, where=both)
+    return ratios
 
 
 def _epsilon_greedy(
@@ -185,7 +187,7 @@ def _softmax_weights(bandit: Bandit, means: _Floats, highest: float64) -> _Float
 
 
 def _decisions(bandit: Bandit, steps: range) -> Iterator[_Floats]:
-    """The four uniforms of each step."""
+    """Yield the four uniforms of each step."""
     blocks = Blocks(bandit.seed, STREAM)
     for tile in _tiles(steps, 1):
         yield from variates.unit(np.stack([blocks.take(step, 1)[0] for step in tile]))

@@ -49,7 +49,7 @@ class Blocks:
 
 def unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return words as doubles in [0, 1), on a grid of 2^-53."""
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normal_pairs(
@@ -114,22 +114,34 @@ def gamma_trial(
     return np.where(passes & (v > 0.0), d * (v * v * v), 0.0)
 
 
-def beta(blocks: Blocks, step: int, index: int, alpha: float, beta: float) -> float:
-    """Return the beta variate of draw `index` at `step`; the shapes are in [1e-300, 1e300]."""
-    shapes = np.array([alpha, beta])
+def betas(
+    blocks: Blocks,
+    step: int,
+    indices: NDArray[np.int64],
+    shapes: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the beta variates of draws `indices` [m] at `step`, of `shapes` [2, m]."""
     below = shapes < 1.0
     d, c = gamma_of_shape(np.where(below, shapes + 1.0, shapes))
-    variates, trial = np.zeros(2), 0
-    while not variates.all():
-        words = blocks.take(step, 1, first=index, trial=trial)[0]
-        normals = np.concatenate(normal_pairs(words[:1], words[1:2]))
-        tried = gamma_trial(d, c, normals, unit(words[2:]))
-        variates = np.where(variates > 0.0, variates, tried)
+    gammas, left, trial = np.zeros(shapes.shape), np.arange(indices.size), 0
+    while left.size:
+        words = _take_each(blocks, step, indices[left], trial=trial)
+        normals = np.stack(normal_pairs(words[:, 0], words[:, 1]))
+        tried = gamma_trial(d[:, left], c[:, left], normals, unit(words[:, 2:]).T)
+        gammas[:, left] = np.where(gammas[:, left] > 0.0, gammas[:, left], tried)
+        left = left[(gammas[:, left] == 0.0).any(axis=0)]
         trial += 1
+    ratios: NDArray[np.float64] = gammas[0] / (gammas[0] + gammas[1])
     if not below.any():
-        return float(variates[0] / (variates[0] + variates[1]))
-    words = blocks.take(step, 1, first=index, part=1)[0, :2]
-    boost = elementary.log(unit(words) + 2.0**-53) / shapes
-    logs = elementary.log(variates)
-    logs = np.where(below, logs + boost, logs)
-    return float(1.0 / (1.0 + elementary.exp(logs[1:] - logs[:1])[0]))
+        return ratios
+    words = _take_each(blocks, step, indices, part=1)[:, :2].T
+    boosts = np.where(below, elementary.log(unit(words) + 2.0**-53) / shapes, 0.0)
+    logs = elementary.log(gammas) + boosts
+    return np.where(below.any(axis=0), 1.0 / (1.0 + elementary.exp(logs[1] - logs[0])), ratios)
+
+
+def _take_each(
+    blocks: Blocks, step: int, indices: NDArray[np.int64], *, trial: int = 0, part: int = 0
+) -> NDArray[np.uint64]:
+    found = (blocks.take(step, 1, first=int(i), trial=trial, part=part) for i in indices)
+    return np.concatenate(list(found))

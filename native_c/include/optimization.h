@@ -64,9 +64,9 @@ int nc_optimization_bandit_steps(const nc_bandit *bandit, int64_t n_arms, int64_
                                  double *rewards);
 
 /*
- * What the policy thinks of each arm, into scores [k]: the upper confidence bound of UCB1 (inf for an
- * arm without pulls), the posterior mean of NC_BANDIT_THOMPSON, and the probability to be chosen next
- * of the other two. Other arguments and statuses as above.
+ * What the policy thinks of each arm, into scores [k]: the upper confidence bound of UCB1 (inf for
+ * an arm without pulls), the posterior mean of NC_BANDIT_THOMPSON, and the probability to be chosen
+ * next of the other two. Other arguments and statuses as above.
  */
 int nc_optimization_bandit_scores(const nc_bandit *bandit, int64_t n_arms, const int64_t *counts,
                                   const double *reward_sums, const double *means, double *scores);

@@ -99,7 +99,7 @@ static double beta_of(const nc_bandit *bandit, int64_t count, double reward_sum)
     return bandit->prior_beta + (failures > 0.0 ? failures : 0.0);
 }
 
-#define NC_TEMPLATE "optimization_bandit_template.h"
+#define NC_TEMPLATE "optimization_multi_armed_bandit_template.h"
 #include "each_level.h"
 
 static void epsilon_greedy_steps(bandit_job *job) {
@@ -251,7 +251,8 @@ int nc_optimization_bandit_scores(const nc_bandit *bandit, int64_t n_arms, const
         double count = (double)counts[i], alpha = bandit->prior_alpha + reward_sums[i];
         switch (bandit->policy) {
         case NC_BANDIT_UCB1:
-            scores[i] = counts[i] ? means[i] + width * (1.0 / __builtin_sqrt(count)) : (double)INFINITY;
+            scores[i] =
+                counts[i] ? means[i] + width * (1.0 / __builtin_sqrt(count)) : (double)INFINITY;
             break;
         case NC_BANDIT_THOMPSON:
             scores[i] = alpha / (alpha + beta_of(bandit, counts[i], reward_sums[i]));

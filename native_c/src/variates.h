@@ -34,11 +34,12 @@ NC_INLINE double nc_unit(uint64_t word) {
 }
 
 /*
- * Two independent standard normals of two words (Box and Muller, "A note on the generation of random
- * normal deviates", 1958): radius sqrt(-2 log u), u in (0, 1], at a random angle. The angle is drawn
- * in [-pi/4, pi/4), where the Taylor series of sine and cosine to the powers 15 and 16 are within
- * 2^-54; the two lowest bits of the word, which the angle does not use, take it to the whole circle:
- * one mirrors it at the diagonal, the other at the origin. Free of branches, so loops become vectors.
+ * Two independent standard normals of two words (Box and Muller, "A note on the generation of
+ * random normal deviates", 1958): radius sqrt(-2 log u), u in (0, 1], at a random angle. The angle
+ * is drawn in [-pi/4, pi/4), where the Taylor series of sine and cosine to the powers 15 and 16 are
+ * within 2^-54; the two lowest bits of the word, which the angle does not use, take it to the whole
+ * circle: one mirrors it at the diagonal, the other at the origin. Free of branches, so that loops
+ * become vector code.
  */
 NC_INLINE void nc_normal_pair(uint64_t word0, uint64_t word1, double *first, double *second) {
     double radius = __builtin_sqrt(-2.0 * nc_log(nc_unit(word0) + 0x1p-53));

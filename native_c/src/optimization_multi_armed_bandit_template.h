@@ -1,5 +1,6 @@
 /*
- * optimization_bandit_template.h - the steps of UCB1 and Thompson sampling; no parameters.
+ * optimization_multi_armed_bandit_template.h - the steps of UCB1 and Thompson sampling; no
+ * parameters.
  *
  * Steps follow one another, so what counts is the time from one choice to the next, not throughput:
  * what does not depend on the last choice (logarithms, random numbers) is computed in tiles ahead,
@@ -160,9 +161,9 @@ NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, 
 }
 
 /*
- * A draw of each arm's posterior for step s, into thetas, from trial 0 of both gamma variates: first
- * by the squeeze, in vectors; what that leaves open by the exact test; what that refuses by nc_beta,
- * which makes the same trial 0 and goes on.
+ * A draw of each arm's posterior for step s, into thetas, from trial 0 of both gamma variates:
+ * first by the squeeze, in vectors; what that leaves open by the exact test; what that refuses by
+ * nc_beta, which makes the same trial 0 and goes on.
  */
 NC_TARGET static void NC_NAME(thompson_thetas)(const bandit_job *job, int64_t s,
                                                const double *restrict x, int64_t stride,
@@ -172,8 +173,8 @@ NC_TARGET static void NC_NAME(thompson_thetas)(const bandit_job *job, int64_t s,
     uint64_t undecided = 0;
     for (int64_t i = 0; i < job->n_arms; i++) {
         double a = nc_gamma_squeezed(rows[i], rows[n_padded + i], x[i], x[2 * stride + i]);
-        double b = nc_gamma_squeezed(rows[2 * n_padded + i], rows[3 * n_padded + i],
-                                     x[stride + i], x[3 * stride + i]);
+        double b = nc_gamma_squeezed(rows[2 * n_padded + i], rows[3 * n_padded + i], x[stride + i],
+                                     x[3 * stride + i]);
         double theta = a * b > 0.0 ? a / (a + b) : -1.0;
         undecided |= nc_bits_of_double(theta);
         thetas[i] = theta;
