@@ -62,6 +62,15 @@ demo: build ## Run all four families on real data and write demo-report/
 up: build ## Run a server, a worker and Flower here until Ctrl-C
 	@$(PY) -m gristmill up
 
+# The directory is closed to others; the files in it are not, for containers read them as users of their own.
+.PHONY: secrets
+secrets: ## Make the passwords that docker-compose.yml reads, once
+	@mkdir -p deploy/secrets && chmod 700 deploy/secrets
+	@for name in redis_password flower_password; do \
+	  test -s deploy/secrets/$$name || \
+	    $(PYTHON) -c 'import secrets; print(secrets.token_hex(24), end="")' > deploy/secrets/$$name; \
+	  chmod 444 deploy/secrets/$$name; done
+
 # --- Check --------------------------------------------------------------------------------------
 
 .PHONY: test
