@@ -129,6 +129,7 @@ def _choose() -> tuple[Backend, str]:
     from native_c.self_test import run_self_test  # it imports this module, and runs only here
 
     try:
+        extension.load()
         if simd:
             extension.set_simd(simd, "NATIVE_C_SIMD")
         if threads:
