@@ -154,7 +154,7 @@ class Stack:
 
     def _worker_answers(self) -> bool:
         deployment = Deployment.from_environment(self.url)
-        app = Celery(broker=deployment.celery_url, set_as_current=False)
+        app = Celery(broker=deployment.backend_url, set_as_current=False)
         app.conf.broker_transport_options = deployment.transport_options
         with contextlib.closing(app):
             return bool(app.control.ping(timeout=0.5, limit=1))

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from redis.retry import Retry
 
 from gristmill import server
 from gristmill.server import EmbeddedServer, ServerBinary, ServerError, ServerNotFound, find_server
+from tests.gristmill.processes import alive, wait_until
 
 
 def wheel_binary() -> ServerBinary:
@@ -37,24 +37,6 @@ def running(binary: ServerBinary) -> Iterator[EmbeddedServer]:
 
 def connect(embedded: EmbeddedServer) -> redis.Redis:
     return redis.Redis.from_url(embedded.url)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def alive(pid: int) -> bool:
-    """Say whether a process runs; a zombie, which nobody has reaped yet, does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def test_it_answers_on_the_port_and_on_the_socket(running: EmbeddedServer) -> None:
