@@ -1,12 +1,11 @@
 """Builds the C extension of native_c; everything else about the distribution is in pyproject.toml.
 
 The extension is optional: without a working compiler the installation succeeds, says so, and the
-kernels run on their NumPy twins. `NATIVE_C_BUILD=skip` leaves it out unasked: the Makefile, which
-builds it beside the sources, needs no second one from an editable installation.
+kernels run on their NumPy twins.
 """
 
-import os
 import sys
+import textwrap
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -21,25 +20,23 @@ gristmill: compiler (Debian: apt install gcc libc6-dev) and install gristmill ag
 class OptionalBuildExt(build_ext):
     """Turns a failed build into a notice."""
 
-    def build_extension(self, ext: Extension) -> None:
-        """Build `ext`, or say on stderr why it is left out."""
-        try:
-            super().build_extension(ext)
-        except Exception as error:  # a missing compiler shows as any of a dozen classes
-            sys.stderr.write(NOTICE.format(reason=error))
+    def build_extensions(self) -> None:
+        """Build what can be built, and go on with that alone."""
+        self.extensions = [ext for ext in self.extensions if self._is_built(ext)]
 
-    def copy_extensions_to_source(self) -> None:
-        """Copy what was built beside the sources, which after a failure is nothing."""
+    def _is_built(self, ext: Extension) -> bool:
+        self.check_extensions_list([ext])
         try:
-            super().copy_extensions_to_source()
-        except OSError as error:
-            sys.stderr.write(f"gristmill: no extension to copy: {error}\n")
+            self.build_extension(ext)
+        except Exception as error:  # a missing compiler shows as any of a dozen classes
+            reason = textwrap.shorten(str(error), 160)
+            sys.stderr.write(NOTICE.format(reason=reason))
+            return False
+        return True
 
 
 setup(
-    cffi_modules=[]
-    if os.environ.get("NATIVE_C_BUILD") == "skip"
-    else ["native_c/_build.py:ffibuilder"],
+    cffi_modules=["native_c/_build.py:ffibuilder"],
     cmdclass={"build_ext": OptionalBuildExt},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )
