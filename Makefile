@@ -86,7 +86,7 @@ test: build ## Run every test on the compiled kernels, then on NumPy, and report
 # Each test is a program of its own, linked with all kernels: a sanitizer or another compiler is one variable away.
 .PHONY: test-c
 test-c: $(patsubst tests/native_c/c/%.c,build/c/%,$(wildcard tests/native_c/c/test_*.c)) ## Run the tests that are written in C
-	@set -e; for program in $^; do $$program; done
+	@set -e; for program in $^; do $$program; echo "$$program passed"; done
 
 build/c/%: tests/native_c/c/%.c $(EXTENSION_INPUTS) $(wildcard tests/native_c/c/*.h)
 	@mkdir -p $(@D)
