@@ -79,9 +79,17 @@ def _fault(message: Any) -> str:
         return "no delivery tag, expected properties with one"
     if not isinstance(properties.get("delivery_info"), dict):
         return "no delivery info, expected exchange and routing key"
-    if not isinstance(message.get("headers", {}), dict):
+    headers = message.get("headers", {})
+    if not isinstance(headers, dict):
         return "headers that are no map"
+    # Celery takes both for granted once it sees a task.
+    if "task" in headers and not (_is_name(headers["task"]) and _is_name(headers.get("id"))):
+        return f"task {headers['task']!r} with id {headers.get('id')!r}, expected both as text"
     return ""
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"

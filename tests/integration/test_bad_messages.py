@@ -1,0 +1,136 @@
+"""Messages that no worker can run: a failed result where there is a caller, and a worker that goes on."""
+
+import base64
+import json
+import uuid
+
+import msgpack
+import numpy as np
+import pytest
+
+from contract import codec
+from contract.envelope import HEADER
+from contract.errors import GristmillError, InternalError, InvalidRequest, MessageError
+from producers import Client, mcts
+from tests.integration.worker import Worker, push
+
+GOOD = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
+BODY = codec.encode([[], GOOD, {}])
+
+
+def entry(job_id: str, body: bytes, /, **changes: object) -> str:
+    """Return a queue entry as kombu writes it, with our content type, changed as told."""
+    changed = dict(changes)
+    headers = {"task": "mcts.ucb1_selection", "id": job_id, "lang": "py", "argsrepr": "()"}
+    headers.update(changed.pop("headers", {}))
+    message = {
+        "body": base64.b64encode(body).decode(),
+        "content-type": codec.CONTENT_TYPE,
+        "content-encoding": "binary",
+        "headers": headers,
+        "properties": {
+            "correlation_id": job_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": "mcts"},
+            "delivery_tag": str(uuid.uuid4()),
+            "body_encoding": "base64",
+        },
+    }
+    return json.dumps({**message, **changed})
+
+
+def outcome(client: Client, raw, text: str | bytes, job_id: str) -> Exception | None:
+    push(raw, text)
+    try:
+        client.job("mcts.ucb1_selection", job_id).result(timeout=15)
+    except GristmillError as error:
+        return error
+    return None
+
+
+def still_serves(worker: Worker) -> bool:
+    return worker.alive() and mcts.ucb1_selection(**GOOD).chosen.tolist() == [0]
+
+
+BAD_BODIES = {
+    "truncated": (BODY[:-3], MessageError),
+    "empty": (b"", GristmillError),
+    "no_msgpack": (b"\xc1", MessageError),
+    "trailing_bytes": (BODY + b"x", MessageError),
+    "duplicate_keys": (b"\x93\x90\x82\xa1a\x01\xa1a\x02\x80", MessageError),
+    "deeply_nested": (b"\x91" * 400 + b"\x90", MessageError),
+    "unknown_extension": (msgpack.packb([[], {"visits": msgpack.ExtType(9, b"")}, {}]), MessageError),
+    "a_number": (msgpack.packb(7), GristmillError),
+    "two_elements": (msgpack.packb([[], {}]), GristmillError),
+    "fields_by_number": (msgpack.packb([[], {1: 2}, {}]), MessageError),
+    "arguments_that_are_no_list": (msgpack.packb([7, {}, {}]), GristmillError),
+    "unknown_field": (codec.encode([[], {**GOOD, "colour": 1}, {}]), InvalidRequest),
+    "missing_field": (codec.encode([[], {"visits": [[1]]}, {}]), InvalidRequest),
+    "wrong_dtype": (codec.encode([[], {**GOOD, "visits": [["a", "b"]]}, {}]), InvalidRequest),
+    "empty_array": (codec.encode([[], {**GOOD, "visits": np.zeros((0, 0))}, {}]), InvalidRequest),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+def test_a_bad_body_is_a_failed_result(name, client, raw, shared_worker) -> None:
+    body, expected = BAD_BODIES[name]
+    job_id = str(uuid.uuid4())
+    assert isinstance(outcome(client, raw, entry(job_id, body), job_id), expected)
+    assert still_serves(shared_worker)
+
+
+BAD_ENVELOPES = {
+    "foreign_content_type": {"content-type": "application/x-python-serialize"},
+    "no_content_type": {"content-type": None},
+    "json_that_is_none": {"content-type": "application/json", "content-encoding": "utf-8"},
+    "not_base64": {"body": "%%%"},
+    "body_that_is_a_number": {"body": 5},
+    "unknown_version": {"headers": {HEADER: {"version": 99}}},
+    "version_that_is_text": {"headers": {HEADER: {"version": "1"}}},
+    "envelope_that_is_a_list": {"headers": {HEADER: []}},
+    "references_without_a_store": {"headers": {HEADER: {"version": 1, "references": {"visits": "x"}}}},
+    "deadline_that_is_text": {"headers": {HEADER: {"version": 1, "deadline": "soon"}}},
+    "unknown_task": {"headers": {"task": "os.system"}},
+}
+
+
+@pytest.mark.parametrize("name", BAD_ENVELOPES)
+def test_a_bad_envelope_is_a_failed_result(name, client, raw, shared_worker) -> None:
+    job_id = str(uuid.uuid4())
+    error = outcome(client, raw, entry(job_id, BODY, **BAD_ENVELOPES[name]), job_id)
+    assert isinstance(error, MessageError | InternalError)
+    assert still_serves(shared_worker)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"properties": 3}',
+        b'{"properties": {"delivery_tag": "x"}}',
+        b"[" * 200_000,
+        json.dumps({"body": "e30=", "properties": {"delivery_tag": "t", "delivery_info": {}}}).encode(),
+        json.dumps({"body": "e30=", "headers": [], "properties": {"delivery_tag": "t"}}).encode(),
+        entry("", BODY, headers={"task": None}).encode(),
+        entry("", BODY, headers={"id": None}).encode(),
+        entry("x", BODY, headers={"eta": "soon"}).encode(),
+        entry("x", BODY, headers={"expires": []}).encode(),
+        entry("x", BODY, headers={"timelimit": "fast"}).encode(),
+    ],
+    ids=lambda text: repr(text[:24]),
+)
+def test_an_entry_that_is_no_message_stops_no_worker(text, client, raw, shared_worker) -> None:
+    push(raw, text)
+    assert still_serves(shared_worker)
+
+
+def test_a_message_of_a_newer_client_says_which_versions_are_served(client, raw) -> None:
+    job_id = str(uuid.uuid4())
+    text = entry(job_id, BODY, headers={HEADER: {"version": 2}})
+    error = outcome(client, raw, text, job_id)
+    assert str(error) == "version: 2, expected 1 to 1"
