@@ -1,0 +1,37 @@
+"""The analytics kernels in C: see include/analytics.h."""
+
+from typing import Any
+
+import numpy as np
+from numpy import float64
+from numpy.typing import NDArray
+
+from native_c.compiled import f64, ffi, lib
+from native_c.errors import check
+
+_FIELDS = tuple(name for name, _ in ffi.typeof("nc_basic_statistics").fields)
+
+
+def basic_statistics(
+    values: NDArray[float64],
+    percentiles: NDArray[float64],
+    ddof: int,
+    at_percentiles: NDArray[float64],
+) -> dict[str, Any]:
+    """Return the fields of nc_basic_statistics and fill `at_percentiles` [p]."""
+    sizes = values.size, percentiles.size
+    scratch = np.empty(lib.nc_analytics_basic_statistics_scratch(*sizes))
+    found = ffi.new("nc_basic_statistics *")
+    check(
+        lib.nc_analytics_basic_statistics(
+            values.size,
+            f64(values),
+            percentiles.size,
+            f64(percentiles),
+            ddof,
+            f64(scratch),
+            found,
+            f64(at_percentiles),
+        )
+    )
+    return {name: getattr(found, name) for name in _FIELDS}

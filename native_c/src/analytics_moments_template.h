@@ -1,0 +1,135 @@
+/*
+ * analytics_moments_template.h - moments of one block of at most MOMENTS_BLOCK values; no
+ * parameters.
+ *
+ * Two passes: sum and extremes, then sums of the powers of the distance from the block's mean. Both
+ * keep MOMENTS_LANES sums, value i in lane i % MOMENTS_LANES, and add the lanes in one fixed order,
+ * so every instruction set does the same additions and gets the same bits. Where the registers
+ * cannot hold all lanes, a pass goes over the block (it is in the first-level cache) once for each
+ * group of lanes. The second pass is bound by arithmetic, nine operations a value, not by memory.
+ */
+
+#if NC_LEVEL_AVX512
+#  define MOMENTS_WIDTH 8
+#  define MOMENTS_LEAST(a, b) (NC_NAME(lanes)) _mm512_min_pd((__m512d)(a), (__m512d)(b))
+#  define MOMENTS_MOST(a, b) (NC_NAME(lanes)) _mm512_max_pd((__m512d)(a), (__m512d)(b))
+#elif NC_LEVEL_AVX2
+#  define MOMENTS_WIDTH 4
+#  define MOMENTS_LEAST(a, b) (NC_NAME(lanes)) _mm256_min_pd((__m256d)(a), (__m256d)(b))
+#  define MOMENTS_MOST(a, b) (NC_NAME(lanes)) _mm256_max_pd((__m256d)(a), (__m256d)(b))
+#elif NC_X86
+#  define MOMENTS_WIDTH 2
+#  define MOMENTS_LEAST(a, b) (NC_NAME(lanes)) _mm_min_pd((__m128d)(a), (__m128d)(b))
+#  define MOMENTS_MOST(a, b) (NC_NAME(lanes)) _mm_max_pd((__m128d)(a), (__m128d)(b))
+#else
+#  define MOMENTS_WIDTH 2
+#  define MOMENTS_PICK(mask, a, b)                                                                 \
+    (NC_NAME(lanes))(((mask) & (NC_NAME(bits))(a)) | (~(mask) & (NC_NAME(bits))(b)))
+#  define MOMENTS_LEAST(a, b) MOMENTS_PICK((a) < (b), a, b)
+#  define MOMENTS_MOST(a, b) MOMENTS_PICK((a) > (b), a, b)
+#endif
+#define MOMENTS_VECTORS 2
+#define MOMENTS_GROUP (MOMENTS_WIDTH * MOMENTS_VECTORS)
+
+/* A register of doubles; read from any address of doubles. */
+typedef double NC_NAME(lanes)
+    __attribute__((vector_size(8 * MOMENTS_WIDTH), aligned(8), may_alias));
+typedef int64_t NC_NAME(bits) __attribute__((vector_size(8 * MOMENTS_WIDTH)));
+
+/* Sums of the first n values, a multiple of MOMENTS_LANES, by lane. */
+NC_TARGET static void NC_NAME(moments_sums)(const double *values, int64_t n, double scale,
+                                            double *sums) {
+    for (int group = 0; group < MOMENTS_LANES; group += MOMENTS_GROUP) {
+        NC_NAME(lanes) sum[MOMENTS_VECTORS] = {{0}};
+        for (int64_t i = group; i < n; i += MOMENTS_LANES)
+            for (int k = 0; k < MOMENTS_VECTORS; k++)
+                sum[k] += *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k) * scale;
+        memcpy(sums + group, sum, sizeof sum);
+    }
+}
+
+/*
+ * Extremes of n values. A NaN is passed over: the instructions answer their second operand then.
+ * Extremes are exact, so that their order is free: two registers do.
+ */
+NC_TARGET static void NC_NAME(moments_extremes)(const double *values, int64_t n, double scale,
+                                                nc_moments *block) {
+    NC_NAME(lanes) low[MOMENTS_VECTORS], high[MOMENTS_VECTORS];
+    for (int k = 0; k < MOMENTS_VECTORS; k++) {
+        low[k] = (NC_NAME(lanes)){0} + (double)INFINITY;
+        high[k] = -low[k];
+    }
+    int64_t i = 0;
+    for (; i + MOMENTS_GROUP <= n; i += MOMENTS_GROUP)
+        for (int k = 0; k < MOMENTS_VECTORS; k++) {
+            NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
+            low[k] = MOMENTS_LEAST(x, low[k]);
+            high[k] = MOMENTS_MOST(x, high[k]);
+        }
+    double least = (double)INFINITY, most = -(double)INFINITY;
+    for (; i < n; i++) {
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+    }
+    for (int k = 0; k < MOMENTS_VECTORS; k++)
+        for (int l = 0; l < MOMENTS_WIDTH; l++) {
+            least = low[k][l] < least ? low[k][l] : least;
+            most = high[k][l] > most ? high[k][l] : most;
+        }
+    block->min = least * scale;
+    block->max = most * scale;
+}
+
+/* Sums of the powers 1 to 4 of the distance from `centre`, as above. */
+NC_TARGET static void NC_NAME(moments_powers)(const double *values, int64_t n, double scale,
+                                              double centre, double sums[4][MOMENTS_LANES]) {
+    for (int group = 0; group < MOMENTS_LANES; group += MOMENTS_GROUP) {
+        NC_NAME(lanes) power[4][MOMENTS_VECTORS] = {{{0}}};
+        for (int64_t i = group; i < n; i += MOMENTS_LANES)
+            for (int k = 0; k < MOMENTS_VECTORS; k++) {
+                NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
+                x = x * scale - centre;
+                NC_NAME(lanes) x2 = x * x;
+                power[0][k] += x;
+                power[1][k] += x2;
+                power[2][k] += x2 * x;
+                power[3][k] += x2 * x2;
+            }
+        for (int p = 0; p < 4; p++)
+            memcpy(sums[p] + group, power[p], sizeof power[p]);
+    }
+}
+
+NC_TARGET static void NC_NAME(moments_block)(const double *values, int64_t n, double scale,
+                                             nc_moments *block) {
+    double lanes[4][MOMENTS_LANES], sums[4];
+    int64_t whole = n - n % MOMENTS_LANES;
+    NC_NAME(moments_sums)(values, whole, scale, lanes[0]);
+    for (int64_t i = whole; i < n; i++)
+        lanes[0][i - whole] += values[i] * scale;
+    block->n = (double)n;
+    block->sum = sum_of_lanes(lanes[0]);
+    NC_NAME(moments_extremes)(values, n, scale, block);
+    if (!isfinite(block->sum))
+        count_specials(block, values, n);
+
+    double centre = block->sum / block->n;
+    NC_NAME(moments_powers)(values, whole, scale, centre, lanes);
+    for (int64_t i = whole; i < n; i++) {
+        double x = values[i] * scale - centre, x2 = x * x;
+        lanes[0][i - whole] += x;
+        lanes[1][i - whole] += x2;
+        lanes[2][i - whole] += x2 * x;
+        lanes[3][i - whole] += x2 * x2;
+    }
+    for (int p = 0; p < 4; p++)
+        sums[p] = sum_of_lanes(lanes[p]);
+    centre_block(block, centre, sums);
+}
+
+#undef MOMENTS_WIDTH
+#undef MOMENTS_VECTORS
+#undef MOMENTS_LEAST
+#undef MOMENTS_MOST
+#undef MOMENTS_PICK
+#undef MOMENTS_GROUP
