@@ -31,10 +31,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other prog
 @app.command()
 def info(as_json: AsJson = False) -> None:
     """Say what is installed here and what the kernels run on."""
-    import native_c
     from gristmill import doctor
 
-    kernels = native_c.info()
+    kernels = doctor.kernels()
     del kernels["version"]
     found: dict[str, Any] = {**doctor.versions(), **kernels}
     if as_json:

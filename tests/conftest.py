@@ -1,0 +1,15 @@
+"""What all tests share: an environment without a deployment of ours, and patient properties."""
+
+import os
+
+from hypothesis import settings
+
+from contract.deployment import PREFIX_VARIABLE, URL_VARIABLE
+
+# A deployment that happens to be set up in the shell is no place for tests.
+for variable in (URL_VARIABLE, PREFIX_VARIABLE):
+    os.environ.pop(variable, None)
+
+# A busy machine is no failure. CI draws the same examples each time; other runs look further.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
