@@ -4,6 +4,7 @@ Kernels take arrays in C order, aligned, in native byte order and of exactly one
 nor cffi can check that. A caller's array is never written to, and is used as it is where it fits.
 """
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -67,6 +68,30 @@ def _refuse_overflow(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> No
             raise InvalidArgument(f"{name}: {extreme}, expected values that fit {dtype}")
 
 
+def as_float(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return `value`, one finite number from `low` to `high`, as a float.
+
+    Raises InvalidArgument, which begins with `name`, for anything else.
+    """
+    bounded = (low, high) != (-math.inf, math.inf)
+    expected = "a finite number" + (f", {_bounds(low, high)}" if bounded else "")
+    if not isinstance(value, int | float | np.integer | np.floating):
+        raise InvalidArgument(f"{name}: {value!r}, expected {expected}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
+    if not (math.isfinite(number) and low <= number <= high):
+        raise InvalidArgument(f"{name}: {value}, expected {expected}")
+    return number
+
+
+def _bounds(low: float, high: float) -> str:
+    if high == math.inf:
+        return f"at least {low}"
+    return f"at most {high}" if low == -math.inf else f"from {low} to {high}"
+
+
 def require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], like: str) -> None:
     """Raise InvalidArgument unless `array` has `shape`, the shape that follows from `like`."""
     if array.shape != shape:
@@ -80,12 +105,10 @@ def require_finite(name: str, array: NDArray[Any]) -> None:
 
 
 def require_between(
-    name: str, array: NDArray[Any], low: float = -np.inf, high: float = np.inf
+    name: str, array: NDArray[Any], low: float = -math.inf, high: float = math.inf
 ) -> None:
     """Raise InvalidArgument at the first element of `array` that is not in [low, high]."""
-    bounds = f"at most {high}" if low == -np.inf else f"at least {low}"
-    expected = bounds if np.inf in (-low, high) else f"values in [{low}, {high}]"
-    _require(name, array, (array >= low) & (array <= high), expected)
+    _require(name, array, (array >= low) & (array <= high), _bounds(low, high))
 
 
 def _require(name: str, array: NDArray[Any], holds: NDArray[np.bool_], expected: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from native_c import backend
-from native_c.arrays import as_array, require_between, require_finite, require_shape
+from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument
 
 
@@ -38,8 +38,7 @@ def ucb1_selection(
     if child_counts is not None:
         child_counts = as_array("child_counts", child_counts, np.int64, 1)
         require_shape("child_counts", child_counts, visits.shape[:1], "the rows of visits")
-    if not 0.0 <= exploration < math.inf:
-        raise InvalidArgument(f"exploration: {exploration}, expected zero or more, and finite")
+    exploration = as_float("exploration", exploration, low=0)
     scores = np.empty(visits.shape)
     chosen = np.empty(visits.shape[0], np.int64)
     arguments = (visits, value_sums, parent_visits, child_counts)

@@ -23,9 +23,9 @@
 #endif
 
 #define NC_LEVEL_PORTABLE 1
-#define NC_LEVEL_AVX2     0
-#define NC_LEVEL_AVX512   0
-#define NC_LEVEL_NEON     0
+#define NC_LEVEL_AVX2 0
+#define NC_LEVEL_AVX512 0
+#define NC_LEVEL_NEON 0
 #define NC_TARGET
 #define NC_NAME(f) f##_portable
 #include NC_TEMPLATE
@@ -37,8 +37,8 @@
 #if NC_X86
 #    undef NC_LEVEL_AVX2
 #    define NC_LEVEL_AVX2 1
-#    define NC_TARGET     __attribute__((target("avx2,fma,bmi2")))
-#    define NC_NAME(f)    f##_avx2
+#    define NC_TARGET __attribute__((target("avx2,fma,bmi2")))
+#    define NC_NAME(f) f##_avx2
 #    include NC_TEMPLATE
 #    undef NC_LEVEL_AVX2
 #    undef NC_TARGET
@@ -48,8 +48,8 @@
 #    undef NC_LEVEL_AVX512
 #    define NC_LEVEL_AVX512 1
 #    define NC_TARGET                                                                              \
-        __attribute__((target("avx2,fma,bmi2,avx512f,avx512dq,avx512bw,avx512vl,"                  \
-                              "avx512cd" NC_WIDE)))
+    __attribute__((target("avx2,fma,bmi2,avx512f,avx512dq,avx512bw,avx512vl,"                      \
+                          "avx512cd" NC_WIDE)))
 #    define NC_NAME(f) f##_avx512
 #    include NC_TEMPLATE
 #    undef NC_TARGET

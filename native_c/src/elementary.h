@@ -18,7 +18,7 @@
 
 /* log(2) in two parts: the upper has 41 bits, so that its products with exponents are exact. */
 #define NC_LN2_HIGH 0x1.62e42fefa3000p-1
-#define NC_LN2_LOW  0x1.3de6af278ece6p-42
+#define NC_LN2_LOW 0x1.3de6af278ece6p-42
 
 NC_INLINE uint64_t nc_bits_of_double(double x) {
     uint64_t bits;

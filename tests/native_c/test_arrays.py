@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from native_c.arrays import as_array, require_between, require_finite, require_shape
+from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument, NativeError, OutOfMemory
 from tests import hostile
 
@@ -75,6 +75,34 @@ def test_an_array_that_does_not_fit_in_memory_is_refused_as_such() -> None:
         as_array("x", np.broadcast_to(1.0, (2**29, 2**29)), "f8", 2)
 
 
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2.0), np.int8(2), np.array([2.0])[0]])
+def test_one_number_becomes_a_float(value: Any) -> None:
+    number = as_float("x", value, 0, 2)
+    assert type(number) is float
+    assert number == 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "message"),
+    [
+        ("2", (), "x: '2', expected a finite number"),
+        (None, (0, 1), "x: None, expected a finite number, from 0 to 1"),
+        (np.nan, (), "x: nan, expected a finite number"),
+        (np.float64(3.0), (0, 1), "x: 3.0, expected a finite number, from 0 to 1"),
+        (-1, (0,), "x: -1, expected a finite number, at least 0"),
+        (np.inf, (0,), "x: inf, expected a finite number, at least 0"),
+        (2, (-np.inf, 1), "x: 2, expected a finite number, at most 1"),
+        (10**400, (), f"x: {10**400}, expected a finite number"),
+        (2j, (), "x: 2j, expected a finite number"),
+        (np.array([1.0]), (), "x: array([1.]), expected a finite number"),
+    ],
+)
+def test_what_is_no_number_in_range_is_refused(value: Any, bounds: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        as_float("x", value, *bounds)
+    assert str(caught.value) == message
+
+
 def test_shapes_are_compared_with_the_argument_they_follow_from() -> None:
     require_shape("b", np.zeros((2, 3)), (2, 3), "a")
     with pytest.raises(InvalidArgument, match=r"b: shape \[2\], expected shape \[3\] as a"):
@@ -89,7 +117,7 @@ def test_a_value_out_of_range_is_named_with_its_place() -> None:
         require_between("v", values, high=3)
     with pytest.raises(InvalidArgument, match=r"v: 1.0 at \[0, 0\], expected at least 2"):
         require_between("v", values, low=2)
-    with pytest.raises(InvalidArgument, match=r"v: 4.0 at \[1, 1\], expected values in \[0, 3\]"):
+    with pytest.raises(InvalidArgument, match=r"v: 4.0 at \[1, 1\], expected from 0 to 3"):
         require_between("v", np.nan_to_num(values), 0, 3)
     require_between("v", np.nan_to_num(values), 0, 4)
     require_finite("v", np.empty((0, 3)))

@@ -207,11 +207,12 @@ def test_value_sums_that_are_not_finite_are_refused(kind: str) -> None:
             {"parent_visits": [3, 3]},
             "parent_visits: shape [2], expected shape [1] as the rows of visits",
         ),
-        ({"child_counts": [3]}, "child_counts: 3 at [0], expected values in [0, 2]"),
-        ({"child_counts": [-1]}, "child_counts: -1 at [0], expected values in [0, 2]"),
-        ({"exploration": -1.0}, "exploration: -1.0, expected zero or more, and finite"),
-        ({"exploration": math.nan}, "exploration: nan, expected zero or more, and finite"),
-        ({"exploration": INF}, "exploration: inf, expected zero or more, and finite"),
+        ({"child_counts": [3]}, "child_counts: 3 at [0], expected from 0 to 2"),
+        ({"child_counts": [-1]}, "child_counts: -1 at [0], expected from 0 to 2"),
+        ({"exploration": -1.0}, "exploration: -1.0, expected a finite number, at least 0"),
+        ({"exploration": math.nan}, "exploration: nan, expected a finite number, at least 0"),
+        ({"exploration": "1"}, "exploration: '1', expected a finite number, at least 0"),
+        ({"exploration": INF}, "exploration: inf, expected a finite number, at least 0"),
     ],
 )
 def test_a_refusal_says_what_is_wrong_and_where(changes: dict[str, Any], message: str) -> None:
