@@ -1,0 +1,60 @@
+/* fusion_discovery.h - the state of one connection discovery, shared by its kernels. */
+#ifndef NC_FUSION_DISCOVERY_H
+#define NC_FUSION_DISCOVERY_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "dispatch.h"
+
+/*
+ * Rows of a tile of similarities: 96 x 96 floats are 36 KB, and the two blocks of rows behind them,
+ * 576 KB at d = 768, stay in a second-level cache of 1 MB. A multiple of every panel's width.
+ */
+#define TILE 96
+
+/*
+ * Terms that one float32 sum runs over before it joins the sum of sums. Short sums keep the error of
+ * a similarity near 1e-7 (one running sum of 768 equal terms is off by 1e-5), and 64 terms of a panel
+ * and of its partner fit the first-level cache.
+ */
+#define TERMS 64
+
+/* What one step works on between two looks at the clock: at most so many tiles. */
+#define WAVE 16
+
+/* The kernels of one instruction set. */
+typedef struct nc_discovery nc_discovery;
+
+typedef struct {
+    int64_t panel; /* rows of a full panel */
+    int64_t lanes; /* the last panel's width is a multiple of it */
+    void (*pack)(const nc_discovery *, int64_t);
+    int64_t (*find_pairs)(const nc_discovery *, int64_t, int64_t, int32_t *, int32_t *, float *);
+    void (*find_nearest)(const nc_discovery *, int64_t, int64_t);
+} nc_discovery_kernels;
+
+struct nc_discovery {
+    const float *embeddings;   /* [n, d] */
+    const int32_t *modalities; /* [n], or NULL when all pairs are wanted */
+    int64_t n, d, top_k;       /* top_k is 0 for every pair above the threshold */
+    float threshold;
+    float margin; /* no float32 sum is farther from its rounded exact similarity */
+    const nc_discovery_kernels *kernels;
+
+    double *norms;         /* [n] */
+    float *panels;         /* normalised rows, panel by panel: [term][row of the panel] */
+    int64_t *row_starts;   /* [n + 1]: pairs of each row, then where each row's next pair goes */
+    uint64_t *nearest;     /* [n, top_k] heaps of keys, the worst on top */
+    uint64_t *worst;       /* [n]: the key on top of a full heap, else 0 */
+    int32_t *held;         /* [n]: keys in each heap */
+    _Atomic float *bounds; /* [n]: a float32 sum below this changes nothing at its node */
+    atomic_flag *locks;    /* [n] */
+
+    int64_t n_panels, panels_done;
+    int64_t n_tiles, tiles_done;
+    int64_t strip, tile_row, tile_column; /* of the next tile */
+    int64_t lists_done;
+};
+
+#endif
