@@ -1,0 +1,143 @@
+"""Facade of the fusion kernels: checks and prepares arguments, allocates results."""
+
+import math
+from collections.abc import Generator
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from native_c import backend
+from native_c.arrays import as_array, require_finite, require_shape
+from native_c.errors import InvalidArgument
+
+#: Pairs whose strength is computed between two reports of progress: some milliseconds of work.
+STRENGTHS_A_STEP: Final = 1 << 19
+
+
+def connection_discovery(
+    embeddings: object,
+    modalities: object,
+    timestamps_ms: object = None,
+    threshold: float = 0.3,
+    top_k: int | None = None,
+    cross_modal_only: bool = False,
+    time_scale_ms: float = 60_000.0,
+) -> Generator[float, None, dict[str, Any]]:
+    """Find the pairs of n windows whose embeddings have a cosine similarity of `threshold` or more.
+
+    `embeddings` [n, d] are finite and become float32, d at least 1; `modalities` [n] are integer
+    codes; `timestamps_ms` [n] are integers; `threshold` is in [-1, 1]; `top_k`, 1 or more, keeps only
+    the pairs that are among the `top_k` of one of their ends, equal similarities by lowest index;
+    `cross_modal_only` leaves out pairs of one modality; `time_scale_ms` is above 0 and finite.
+
+    Works in steps: yields its progress, and returns the pairs ordered by (i, j): `i`, `j` [m] int32,
+    `similarity`, `strength` [m] float32, the latter being similarity * exp(-|dt| / time_scale_ms);
+    `num_windows`, `num_pairs_considered` and `warnings`. Which pairs are kept is exact: as if float64
+    cosines were rounded to float32 and compared with the threshold so rounded. Similarities are
+    within 1e-6 of them, and with `top_k` are those. Raises InvalidArgument where a shape or a range is
+    not kept, and OutOfMemory.
+    """
+    rows = _as_embeddings(embeddings)
+    num_windows = rows.shape[0]
+    codes = as_array("modalities", modalities, np.int32, 1)
+    require_shape("modalities", codes, (num_windows,), "the rows of embeddings")
+    if timestamps_ms is not None:
+        timestamps_ms = as_array("timestamps_ms", timestamps_ms, np.int64, 1)
+        require_shape("timestamps_ms", timestamps_ms, (num_windows,), "the rows of embeddings")
+    if not -1.0 <= threshold <= 1.0:
+        raise InvalidArgument(f"threshold: {threshold}, expected a number in [-1, 1]")
+    if top_k is not None and top_k < 1:
+        raise InvalidArgument(f"top_k: {top_k}, expected at least 1, or None for all")
+    if not 0.0 < time_scale_ms < math.inf:
+        raise InvalidArgument(f"time_scale_ms: {time_scale_ms}, expected above zero, and finite")
+    # A window has n - 1 others: from there on, top_k leaves nothing out.
+    most = 0 if top_k is None or top_k >= num_windows - 1 else top_k
+    counted = codes if cross_modal_only else None
+    return _discover(
+        backend.current().fusion, rows, counted, timestamps_ms, threshold, most, time_scale_ms
+    )
+
+
+def _discover(
+    twin: ModuleType,
+    embeddings: NDArray[np.float32],
+    modalities: NDArray[np.int32] | None,
+    timestamps_ms: Any,
+    threshold: float,
+    top_k: int,
+    time_scale_ms: float,
+) -> Generator[float, None, dict[str, Any]]:
+    i, j, similarity, num_zero = yield from twin.connection_discovery(
+        embeddings, modalities, threshold, top_k
+    )
+    strength = similarity.copy()
+    if timestamps_ms is not None:
+        for begin in range(0, i.size, STRENGTHS_A_STEP):
+            if begin:
+                yield 1.0
+            part = slice(begin, begin + STRENGTHS_A_STEP)
+            pairs = (i[part], j[part], similarity[part])
+            twin.connection_strength(*pairs, timestamps_ms, time_scale_ms, strength[part])
+    return {
+        "i": i,
+        "j": j,
+        "similarity": similarity,
+        "strength": strength,
+        "num_windows": embeddings.shape[0],
+        "num_pairs_considered": _count_pairs(embeddings.shape[0], modalities),
+        "warnings": (_say_zero(num_zero),) if num_zero else (),
+    }
+
+
+def _as_embeddings(value: object) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        embeddings = as_array("embeddings", value, np.float32, 2)
+        # The sum is finite only where all numbers are, and is found five times faster than that.
+        certain = bool(np.isfinite(np.add.reduce(embeddings, axis=None)))
+    if embeddings.shape[1] == 0:
+        raise InvalidArgument(
+            f"embeddings: shape {list(embeddings.shape)}, expected at least one column"
+        )
+    if not certain and not np.isfinite(embeddings).all():
+        require_finite("embeddings", np.asarray(value))
+        raise InvalidArgument("embeddings: too large for float32, expected magnitudes below 3.4e38")
+    return embeddings
+
+
+def _count_pairs(num_windows: int, modalities: NDArray[np.int32] | None) -> int:
+    pairs = num_windows * (num_windows - 1) // 2
+    if modalities is None:
+        return pairs
+    counts = np.unique(modalities, return_counts=True)[1].tolist()
+    return pairs - sum(count * (count - 1) // 2 for count in counts)
+
+
+def _say_zero(num_zero: int) -> str:
+    rows = "1 embedding is" if num_zero == 1 else f"{num_zero} embeddings are"
+    return f"{rows} all zeros: such a window has similarity 0 with every other."
+
+
+#: Small cases on which the C kernels must agree with NumPy before they are used.
+SELF_TEST = (
+    (
+        connection_discovery,
+        {
+            "embeddings": [[1, 1, 1, 1], [1, -1, 1, 1], [2, 2, 2, -2], [0, 0, 0, 0], [3, 3, 3, 3]],
+            "modalities": [0, 1, 1, 0, 0],
+            "timestamps_ms": [0, 1_000, 60_000, 0, -5],
+            "threshold": 0.5,
+            "cross_modal_only": True,
+        },
+    ),
+    (
+        connection_discovery,
+        {
+            "embeddings": [[1, 2, 3], [3, 2, 1], [0, 1, -1], [1, 2, 4], [-1, 2, 0]],
+            "modalities": [0, 0, 0, 0, 0],
+            "threshold": -1.0,
+            "top_k": 2,
+        },
+    ),
+)
