@@ -12,6 +12,9 @@ from native_c import backend
 from native_c.arrays import as_array, require_finite, require_shape
 from native_c.errors import InvalidArgument
 
+#: Pairs (i, j, similarity), and the number of rows that are all zeros.
+Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], int]
+
 #: Pairs whose strength is computed between two reports of progress: some milliseconds of work.
 STRENGTHS_A_STEP: Final = 1 << 19
 
@@ -55,55 +58,70 @@ def connection_discovery(
     # A window has n - 1 others: from there on, top_k leaves nothing out.
     most = 0 if top_k is None or top_k >= num_windows - 1 else top_k
     counted = codes if cross_modal_only else None
-    return _discover(
-        backend.current().fusion, rows, counted, timestamps_ms, threshold, most, time_scale_ms
-    )
+    twin = backend.current().fusion
+    pairs = _find(twin, embeddings, rows, counted, threshold, most)
+    return _discover(twin, pairs, counted, num_windows, timestamps_ms, time_scale_ms)
+
+
+def _find(
+    twin: ModuleType,
+    given: object,
+    embeddings: NDArray[np.float32],
+    modalities: NDArray[np.int32] | None,
+    threshold: float,
+    top_k: int,
+) -> Generator[float, None, Found]:
+    try:
+        return (
+            yield from twin.connection_discovery(embeddings, modalities, threshold, top_k)
+        )
+    except InvalidArgument:
+        _explain(given)
+        raise
 
 
 def _discover(
     twin: ModuleType,
-    embeddings: NDArray[np.float32],
+    pairs: Generator[float, None, Found],
     modalities: NDArray[np.int32] | None,
+    num_windows: int,
     timestamps_ms: Any,
-    threshold: float,
-    top_k: int,
     time_scale_ms: float,
 ) -> Generator[float, None, dict[str, Any]]:
-    i, j, similarity, num_zero = yield from twin.connection_discovery(
-        embeddings, modalities, threshold, top_k
-    )
+    i, j, similarity, num_zero = yield from pairs
     strength = similarity.copy()
     if timestamps_ms is not None:
         for begin in range(0, i.size, STRENGTHS_A_STEP):
             if begin:
                 yield 1.0
             part = slice(begin, begin + STRENGTHS_A_STEP)
-            pairs = (i[part], j[part], similarity[part])
-            twin.connection_strength(*pairs, timestamps_ms, time_scale_ms, strength[part])
+            ends = (i[part], j[part], similarity[part])
+            twin.connection_strength(*ends, timestamps_ms, time_scale_ms, strength[part])
     return {
         "i": i,
         "j": j,
         "similarity": similarity,
         "strength": strength,
-        "num_windows": embeddings.shape[0],
-        "num_pairs_considered": _count_pairs(embeddings.shape[0], modalities),
+        "num_windows": num_windows,
+        "num_pairs_considered": _count_pairs(num_windows, modalities),
         "warnings": (_say_zero(num_zero),) if num_zero else (),
     }
 
 
 def _as_embeddings(value: object) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore"):
         embeddings = as_array("embeddings", value, np.float32, 2)
-        # The sum is finite only where all numbers are, and is found five times faster than that.
-        certain = bool(np.isfinite(np.add.reduce(embeddings, axis=None)))
     if embeddings.shape[1] == 0:
         raise InvalidArgument(
             f"embeddings: shape {list(embeddings.shape)}, expected at least one column"
         )
-    if not certain and not np.isfinite(embeddings).all():
-        require_finite("embeddings", np.asarray(value))
-        raise InvalidArgument("embeddings: too large for float32, expected magnitudes below 3.4e38")
     return embeddings
+
+
+def _explain(given: object) -> None:
+    """Say which number is not finite: the kernels see that in passing, but not where."""
+    require_finite("embeddings", np.asarray(given))
+    raise InvalidArgument("embeddings: too large for float32, expected magnitudes below 3.4e38")
 
 
 def _count_pairs(num_windows: int, modalities: NDArray[np.int32] | None) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy import float32, float64, int32, int64, uint32, uint64
 from numpy.typing import NDArray
 
+from native_c.errors import InvalidArgument
 from native_c.fallback import elementary
 
 #: Pairs, and the number of rows that are all zeros.
@@ -73,9 +74,14 @@ class _Tiles:
 
 
 def _normalize(embeddings: NDArray[float32]) -> tuple[NDArray[float64], int]:
-    """Return the rows at length 1, zeros staying zeros, and the number of those."""
+    """Return the rows at length 1, zeros staying zeros, and the number of those.
+
+    Raises InvalidArgument where a row is not finite.
+    """
     units = embeddings.astype(float64)
     norms = np.sqrt(np.einsum("ij,ij->i", units, units))
+    if not np.isfinite(norms).all():
+        raise InvalidArgument
     zero = norms == 0
     norms[zero] = 1
     units /= norms[:, None]

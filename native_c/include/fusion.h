@@ -25,8 +25,8 @@
  * between the calls, and one call at a time may use it. Memory: a copy of the rows, a few numbers a
  * row, and 8 top_k bytes a row.
  *
- * Which pairs are kept does not depend on the order of work, on threads or on the instruction set: it
- * is decided by float64 sums rounded to float32 wherever a float32 sum leaves it open.
+ * Which pairs are kept does not depend on the order of work, on threads or on the instruction set:
+ * it is decided by float64 sums rounded to float32 wherever a float32 sum leaves it open.
  */
 
 /* Bytes of scratch for one discovery, or 0 when a size is out of range (n < 2^31, d >= 1). */
@@ -53,12 +53,13 @@ int nc_fusion_discovery_begin(void *scratch, int64_t n_bytes, int64_t n, int64_t
  * Work until about budget_seconds have passed (at least one piece of work, a few ms at d = 768).
  *
  * With top_k == 0 the pairs found are written to first, second and similarity from *n_found on, and
- * *n_found grows; the step returns early when fewer than nc_fusion_discovery_room(n) places are left
- * of `capacity`. The caller then keeps what was found and begins again at 0. Pairs come out ordered by
- * tiles: see place. With top_k > 0 nothing is written, and the arrays may be NULL.
+ * *n_found grows; the step returns early when fewer than nc_fusion_discovery_room(n) places are
+ * left of `capacity`. The caller then keeps what was found and begins again at 0. Pairs come out
+ * ordered by tiles: see place. With top_k > 0 nothing is written, and the arrays may be NULL.
  *
  * *progress is the part of the work that is done, in [0, 1], never less than before.
- * Returns NC_OK when all is done, NC_AGAIN when there is more, or NC_INVALID.
+ * Returns NC_OK when all is done, NC_AGAIN when there is more, or NC_INVALID when there is no room
+ * or when a row is not finite.
  */
 int nc_fusion_discovery_step(void *scratch, double budget_seconds, int64_t capacity, int32_t *first,
                              int32_t *second, float *similarity, int64_t *n_found,

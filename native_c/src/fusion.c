@@ -21,7 +21,8 @@
 
 /* Bytes of the columns of one strip of tiles: what should stay in a third-level cache. */
 #define STRIP_BYTES (8 << 20)
-/* Multiplications between two looks at the clock: about 20 ms at the slowest level on one thread. */
+/* Multiplications between two looks at the clock: about 20 ms at the slowest level on one thread.
+ */
 #define WAVE_WORK (INT64_C(1) << 29)
 /* Numbers of the embeddings packed between two looks at the clock: about 5 ms. */
 #define PACK_WORK (INT64_C(1) << 23)
@@ -170,8 +171,8 @@ int nc_fusion_discovery_begin(void *scratch, int64_t n_bytes, int64_t n, int64_t
 /* ---- step ---- */
 
 /*
- * Tiles go strip by strip, a strip being some columns of tiles whose rows fit the cache; inside it row
- * by row. So the pairs of each row i come out by ascending j.
+ * Tiles go strip by strip, a strip being some columns of tiles whose rows fit the cache; inside it
+ * row by row. So the pairs of each row i come out by ascending j.
  */
 typedef struct {
     int64_t top, left, found;
@@ -234,6 +235,14 @@ static void pack_some(nc_discovery *job) {
     job->panels_done += n_panels;
 }
 
+/* Known once all are packed: in float64 the length of a row of finite floats is finite. */
+static int rows_are_finite(const nc_discovery *job) {
+    for (int64_t i = 0; i < job->n; i++)
+        if (!(job->norms[i] < (double)INFINITY))
+            return 0;
+    return 1;
+}
+
 /* Move the pairs of each tile down to those of the tile before, counting them by row. */
 static int64_t close_gaps(const wave *w, int64_t n_tiles) {
     int64_t found = 0, *counts = w->job->row_starts + 1;
@@ -262,7 +271,10 @@ static int64_t wave_size(const nc_discovery *job, int64_t room) {
 /* Work on some tiles; return the pairs found. */
 static int64_t tiles_some(nc_discovery *job, int64_t n_tiles, int32_t *first, int32_t *second,
                           float *similarity) {
-    wave w = {.job = job, .room = tile_room(job->n), .first = first, .second = second,
+    wave w = {.job = job,
+              .room = tile_room(job->n),
+              .first = first,
+              .second = second,
               .similarity = similarity};
     for (int64_t t = 0; t < n_tiles; t++)
         next_tile(job, w.tiles + t);
@@ -278,8 +290,8 @@ static void add_up(nc_discovery *job) {
 }
 
 static void lists_some(nc_discovery *job) {
-    int64_t n_lists = least_of(LISTS * (1 + WAVE_WORK / (LISTS * 256 * job->top_k)),
-                               job->n - job->lists_done);
+    int64_t n_lists =
+        least_of(LISTS * (1 + WAVE_WORK / (LISTS * 256 * job->top_k)), job->n - job->lists_done);
     nc_pool_run(ceil_div(n_lists, LISTS), lists_chunk, job);
     job->lists_done += n_lists;
     if (job->lists_done == job->n)
@@ -308,24 +320,39 @@ static int is_done(const nc_discovery *job) {
            (job->top_k == 0 || job->lists_done == job->n);
 }
 
+/* Do the next piece of work; false where the room left is too small for it. */
+static int work(nc_discovery *job, int64_t room, int32_t *first, int32_t *second, float *similarity,
+                int64_t *n_found) {
+    if (job->panels_done < job->n_panels) {
+        pack_some(job);
+    } else if (job->tiles_done < job->n_tiles) {
+        int64_t n_tiles = wave_size(job, room);
+        if (n_tiles == 0)
+            return 0;
+        *n_found += tiles_some(job, n_tiles, first, second, similarity);
+    } else {
+        lists_some(job);
+    }
+    return 1;
+}
+
 int nc_fusion_discovery_step(void *scratch, double budget_seconds, int64_t capacity, int32_t *first,
                              int32_t *second, float *similarity, int64_t *n_found,
                              double *progress) {
     nc_discovery *job = job_at(scratch);
-    if (job->top_k == 0 && (*n_found < 0 || capacity - *n_found < tile_room(job->n)))
+    int64_t begin = job->top_k > 0 ? 0 : *n_found, found = begin;
+    if (job->top_k == 0 && (begin < 0 || capacity - begin < tile_room(job->n)))
         return NC_INVALID;
     double end = seconds_now() + budget_seconds;
-    do {
-        int64_t tiles, found = job->top_k > 0 ? 0 : *n_found;
-        if (job->panels_done < job->n_panels)
-            pack_some(job);
-        else if (job->tiles_done == job->n_tiles)
-            lists_some(job);
-        else if ((tiles = wave_size(job, capacity - found)) > 0)
-            *n_found += tiles_some(job, tiles, first + found, second + found, similarity + found);
-        else
+    while (!is_done(job)) {
+        if (!work(job, capacity - found, first + found, second + found, similarity + found, &found))
             break;
-    } while (!is_done(job) && seconds_now() < end);
+        if (job->panels_done == job->n_panels && job->tiles_done == 0 && !rows_are_finite(job))
+            return NC_INVALID;
+        if (seconds_now() >= end)
+            break;
+    }
+    *n_found += found - begin;
     *progress = progress_of(job);
     if (!is_done(job))
         return NC_AGAIN;

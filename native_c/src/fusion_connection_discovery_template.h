@@ -2,8 +2,9 @@
  * fusion_connection_discovery_template.h - cosine similarities, tile by tile; no parameters.
  *
  * Rows are normalised once and packed into panels, so that both sides of a product are read from
- * the same copy: PANEL rows side by side, term after term. A block of ROWS x PANEL similarities lives
- * in registers: each term loads VECTORS vectors of one panel and broadcasts ROWS numbers of another.
+ * the same copy: PANEL rows side by side, term after term. A block of ROWS x PANEL similarities
+ * lives in registers: each term loads VECTORS vectors of one panel and broadcasts ROWS numbers of
+ * another.
  *
  *   level      registers   LANES  ROWS  VECTORS  sums + loads + broadcast
  *   avx512     32 x 64 B      16     8        3  24 + 3 + 1
@@ -11,9 +12,10 @@
  *   neon       32 x 16 B       4     4        6  24 + 6 + 1
  *   portable   16 x 16 B       4     4        2   8 + 2 + 1, a product in one more
  *
- * Order of summation: TERMS terms in order by fused multiply-add (portable: multiply, then add), and
- * these sums in order. It depends on neither the tile nor the side of a row, so similarity (i, j) has
- * the bits of (j, i), equal rows have equal bits, and the levels with a fused multiply-add agree.
+ * Order of summation: TERMS terms in order by fused multiply-add (portable: multiply, then add),
+ * and these sums in order. It depends on neither the tile nor the side of a row, so similarity (i,
+ * j) has the bits of (j, i), equal rows have equal bits, and the levels with a fused multiply-add
+ * agree.
  */
 #if NC_LEVEL_AVX512
 #  define VECTOR __m512
@@ -51,7 +53,7 @@
 #  define ADD_PRODUCT(a, b, sum) vfmaq_f32(sum, a, b)
 #  define LEAST(a, b) vminq_f32(a, b)
 #  define HITS(v, bound)                                                                           \
-      ((uint32_t)vaddvq_u32(vandq_u32(vcgeq_f32(v, bound), (uint32x4_t){1, 2, 4, 8})))
+    ((uint32_t)vaddvq_u32(vandq_u32(vcgeq_f32(v, bound), (uint32x4_t){1, 2, 4, 8})))
 #else
 #  define VECTOR four_floats
 #  define LANES 4
@@ -62,10 +64,11 @@
 #  define STORE(p, v) (*(four_floats *)(p) = (v))
 #  define SPLAT(x) ((four_floats){x, x, x, x})
 #  define ADD_PRODUCT(a, b, sum) ((sum) + (a) * (b))
-#  define LEAST(a, b) ((four_floats){least(a[0], b[0]), least(a[1], b[1]), least(a[2], b[2]), least(a[3], b[3])})
+#  define LEAST(a, b)                                                                              \
+    ((four_floats){least(a[0], b[0]), least(a[1], b[1]), least(a[2], b[2]), least(a[3], b[3])})
 #  define HITS(v, bound)                                                                           \
-      ((uint32_t)(v[0] >= bound[0]) | (uint32_t)(v[1] >= bound[1]) << 1 |                           \
-       (uint32_t)(v[2] >= bound[2]) << 2 | (uint32_t)(v[3] >= bound[3]) << 3)
+    ((uint32_t)(v[0] >= bound[0]) | (uint32_t)(v[1] >= bound[1]) << 1 |                            \
+     (uint32_t)(v[2] >= bound[2]) << 2 | (uint32_t)(v[3] >= bound[3]) << 3)
 #endif
 #define PANEL (LANES * VECTORS)
 
@@ -79,24 +82,30 @@ NC_INLINE int64_t NC_NAME(width)(const nc_discovery *job, int64_t p) {
 NC_TARGET NC_INLINE void NC_NAME(pack_four)(const nc_discovery *job, int64_t row, int64_t k,
                                             int64_t n_terms, const double *scales, float *out,
                                             int64_t width) {
-    static const float zeros[16];
-    const float *rows[4];
-    for (int r = 0; r < 4; r++)
-        rows[r] = row + r < job->n ? job->embeddings + (row + r) * job->d + k : zeros;
+    float scaled[4][PACK_TERMS];
+    for (int r = 0; r < 4; r++) {
+        const float *terms = job->embeddings + (row + r) * job->d + k;
+        if (row + r >= job->n)
+            memset(scaled[r], 0, sizeof scaled[r]);
+        else if (n_terms == PACK_TERMS)
+            for (int t = 0; t < PACK_TERMS; t++)
+                scaled[r][t] = (float)(terms[t] * scales[r]);
+        else
+            for (int64_t t = 0; t < n_terms; t++)
+                scaled[r][t] = (float)(terms[t] * scales[r]);
+    }
     int64_t t = 0;
-    for (; t + 4 <= n_terms; t += 4, out += 4 * width) {
+    for (; t + 4 <= n_terms; t += 4) {
         four_floats x[4];
         for (int r = 0; r < 4; r++)
-            x[r] = __builtin_convertvector(
-                __builtin_convertvector(*(const four_floats *)(rows[r] + t), four_doubles) * scales[r],
-                four_floats);
+            x[r] = *(const four_floats *)(scaled[r] + t);
         transpose_four(x);
         for (int s = 0; s < 4; s++)
-            *(four_floats *)(out + s * width) = x[s];
+            *(four_floats *)(out + (t + s) * width) = x[s];
     }
-    for (; t < n_terms; t++, out += width)
+    for (; t < n_terms; t++)
         for (int r = 0; r < 4; r++)
-            out[r] = (float)(rows[r][t] * scales[r]);
+            out[t * width + r] = scaled[r][t];
 }
 
 /* Measure, normalise and pack the rows of panel p. A row of zeros stays zeros. */
@@ -110,11 +119,10 @@ NC_TARGET static void NC_NAME(pack)(const nc_discovery *job, int64_t p) {
         scales[r] = norm > 0 ? 1 / norm : 0;
     }
     float *panel = job->panels + first * d;
-    /* Sixteen terms at a time: a cache line of each row, and whole lines of the panel. */
-    for (int64_t k = 0; k < d; k += 16)
+    for (int64_t k = 0; k < d; k += PACK_TERMS)
         for (int64_t r = 0; r < width; r += 4)
-            NC_NAME(pack_four)(job, first + r, k, d - k < 16 ? d - k : 16, scales + r,
-                               panel + k * width + r, width);
+            NC_NAME(pack_four)(job, first + r, k, d - k < PACK_TERMS ? d - k : PACK_TERMS,
+                               scales + r, panel + k * width + r, width);
 }
 
 /* Sums over n_terms terms of ROWS rows against n_vectors vectors of rows, set or added to `out`. */
@@ -170,10 +178,11 @@ NC_TARGET static void NC_NAME(multiply_any)(int64_t n_vectors, int64_t n_terms, 
 }
 
 /*
- * Similarities of rows [top, top + TILE) with rows [left, left + TILE), as far as both exist and the
- * row is above the column: sums[(i - top) * TILE + j - left] for i < j.
+ * Similarities of rows [top, top + TILE) with rows [left, left + TILE), as far as both exist and
+ * the row is above the column: sums[(i - top) * TILE + j - left] for i < j.
  */
-NC_TARGET static void NC_NAME(tile)(const nc_discovery *job, int64_t top, int64_t left, float *sums) {
+NC_TARGET static void NC_NAME(tile)(const nc_discovery *job, int64_t top, int64_t left,
+                                    float *sums) {
     int64_t n = job->n, d = job->d;
     int64_t bottom = top + TILE < n ? top + TILE : n, right = left + TILE < n ? left + TILE : n;
     for (int64_t k = 0; k < d; k += TERMS)
@@ -264,17 +273,18 @@ NC_TARGET static void NC_NAME(find_nearest)(const nc_discovery *job, int64_t top
                 int64_t j = column + __builtin_ctz(hits);
                 if (modalities && modalities[i] == modalities[j])
                     continue;
-                /* The bounds rise while the tile is read: what they refuse needs no exact sum. */
+                /* The bounds rise while the tile is read. */
                 int to_i = row[j] >= bound_of(job, i), to_j = row[j] >= bound_of(job, j);
                 if (!to_i && !to_j)
                     continue;
-                float found = NC_NAME(exact)(job, i, j);
-                if (found < job->threshold)
+                float found = row[j];
+                int exact = found < job->threshold + job->margin;
+                if (exact && (found = NC_NAME(exact)(job, i, j)) < job->threshold)
                     continue;
                 if (to_i)
-                    nc_nearest_offer(job, i, j, found);
+                    nc_nearest_offer(job, i, j, found, exact);
                 if (to_j)
-                    nc_nearest_offer(job, j, i, found);
+                    nc_nearest_offer(job, j, i, found, exact);
             }
         }
     }
@@ -286,6 +296,7 @@ static const nc_discovery_kernels NC_NAME(kernels) = {
     .pack = NC_NAME(pack),
     .find_pairs = NC_NAME(find_pairs),
     .find_nearest = NC_NAME(find_nearest),
+    .exact = NC_NAME(exact),
 };
 
 #undef VECTOR

@@ -14,11 +14,14 @@
 #define TILE 96
 
 /*
- * Terms that one float32 sum runs over before it joins the sum of sums. Short sums keep the error of
- * a similarity near 1e-7 (one running sum of 768 equal terms is off by 1e-5), and 64 terms of a panel
- * and of its partner fit the first-level cache.
+ * Terms that one float32 sum runs over before it joins the sum of sums. Short sums keep the error
+ * of a similarity near 1e-7 (one running sum of 768 equal terms is off by 1e-5), and 64 terms of a
+ * panel and of its partner fit the first-level cache.
  */
 #define TERMS 64
+
+/* Terms of a row that are packed at a time: some cache lines of it, and of the panel. */
+#define PACK_TERMS 64
 
 /* What one step works on between two looks at the clock: at most so many tiles. */
 #define WAVE 16
@@ -32,6 +35,7 @@ typedef struct {
     void (*pack)(const nc_discovery *, int64_t);
     int64_t (*find_pairs)(const nc_discovery *, int64_t, int64_t, int32_t *, int32_t *, float *);
     void (*find_nearest)(const nc_discovery *, int64_t, int64_t);
+    float (*exact)(const nc_discovery *, int64_t, int64_t);
 } nc_discovery_kernels;
 
 struct nc_discovery {
