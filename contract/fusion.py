@@ -1,4 +1,4 @@
-"""Requests and results of the `fusion` family: windows of several modalities and what joins them."""
+"""Requests and results of the `fusion` family: windows of several modalities, and their ties."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from contract.arrays import Array, refusal, refuse_unless
+from contract.arrays import Array, refuse_unless
 from contract.operation import Operation, Result, request, result
 
 __all__ = ["ConnectionDiscoveryRequest", "ConnectionDiscoveryResult", "connection_discovery"]
@@ -30,7 +30,7 @@ class Labels:
         if names is None:
             return self._codes.validate(value)
         strange = next((name for name in names if not isinstance(name, str)), None)
-        was = f"a {type(strange).__name__} among the names"
+        was = f"{strange!r} among names"
         refuse_unless(strange is None, "", was, "names only, or integers only")
         distinct = {name: code for code, name in enumerate(sorted(set(names)))}
         return np.fromiter((distinct[name] for name in names), np.int32, len(names))
@@ -64,17 +64,18 @@ def _names_of(value: object) -> Sequence[Any] | None:
 class ConnectionDiscoveryRequest:
     """Find the pairs of windows whose embeddings point in similar directions.
 
-    The similarity of two windows is the cosine of the angle between their embeddings. A pair is kept
-    when its similarity is at least `threshold` and, with `top_k`, when it is among the `top_k` most
-    similar ones of either of its ends (equal similarities go to the lowest index). A window whose
-    embedding is all zeros has similarity 0 with every other.
+    The similarity of two windows is the cosine of the angle between their embeddings. A pair is
+    kept when its similarity is at least `threshold` and, with `top_k`, when it is among the `top_k`
+    most similar ones of either of its ends (equal similarities go to the lowest index). A window
+    whose embedding is all zeros has similarity 0 with every other.
     """
 
     #: Embedding of each window, [n, d], finite, of any length; float64 is rounded to float32.
     embeddings: Annotated[ArrayLike, Array("f4", ndim=2, finite=True)]
     #: Modality of each window, [n], all names or all integers.
     modalities: Annotated[Sequence[str] | ArrayLike, Labels()]
-    #: Time of each window, [n], in milliseconds since any epoch. Defaults to none: time counts nothing.
+    #: Time of each window, [n], in milliseconds since any epoch. Defaults to none: time does not
+    #: weaken a pair.
     timestamps_ms: Annotated[ArrayLike | None, Array("i8", ndim=1)] = None
     #: Least similarity of a kept pair, in [-1, 1]. Defaults to 0.3.
     threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] = 0.3
@@ -82,8 +83,8 @@ class ConnectionDiscoveryRequest:
     top_k: Annotated[int | None, Field(ge=1)] = None
     #: Whether pairs of one modality are left out. Defaults to False.
     cross_modal_only: bool = False
-    #: Time in which the strength of a pair falls to 1/e of its similarity, in milliseconds, above 0.
-    #: Defaults to a minute.
+    #: Time in which the strength of a pair falls to 1/e of its similarity, in milliseconds, above
+    #: 0. Defaults to a minute.
     time_scale_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60_000.0
 
     def __post_init__(self) -> None:

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from native_c import backend
 from native_c.arrays import as_array, require_finite, require_shape
-from native_c.errors import InvalidArgument
+from native_c.errors import InvalidArgument, OutOfMemory
 
 #: Pairs (i, j, similarity), and the number of rows that are all zeros.
 Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], int]
+
+#: Most pairs of one answer: 1 GB of indices, similarities and strengths.
+MAX_PAIRS: Final = 2**26
 
 #: Pairs whose strength is computed between two reports of progress: some milliseconds of work.
 STRENGTHS_A_STEP: Final = 1 << 19
@@ -31,16 +34,18 @@ def connection_discovery(
     """Find the pairs of n windows whose embeddings have a cosine similarity of `threshold` or more.
 
     `embeddings` [n, d] are finite and become float32, d at least 1; `modalities` [n] are integer
-    codes; `timestamps_ms` [n] are integers; `threshold` is in [-1, 1]; `top_k`, 1 or more, keeps only
-    the pairs that are among the `top_k` of one of their ends, equal similarities by lowest index;
-    `cross_modal_only` leaves out pairs of one modality; `time_scale_ms` is above 0 and finite.
+    codes; `timestamps_ms` [n] are integers; `threshold` is in [-1, 1]; `top_k`, 1 or more, keeps
+    only the pairs that are among the `top_k` of one of their ends, equal similarities by lowest
+    index; `cross_modal_only` leaves out pairs of one modality; `time_scale_ms` is above 0, finite.
 
-    Works in steps: yields its progress, and returns the pairs ordered by (i, j): `i`, `j` [m] int32,
-    `similarity`, `strength` [m] float32, the latter being similarity * exp(-|dt| / time_scale_ms);
-    `num_windows`, `num_pairs_considered` and `warnings`. Which pairs are kept is exact: as if float64
-    cosines were rounded to float32 and compared with the threshold so rounded. Similarities are
-    within 1e-6 of them, and with `top_k` are those. Raises InvalidArgument where a shape or a range is
-    not kept, and OutOfMemory.
+    Works in steps: yields its progress, and returns the pairs ordered by (i, j): `i` and `j` [m]
+    int32, `similarity` [m] float32, `strength` [m] float32, the similarity times
+    exp(-|dt| / time_scale_ms), and `num_windows`, `num_pairs_considered` and `warnings`.
+
+    Which pairs are kept is exact: as if float64 cosines were rounded to float32 and compared with
+    the threshold so rounded. With `top_k` the similarities are those; without, they come from sums
+    in float32, within 1e-6. Raises InvalidArgument where a shape or a range is not kept, and
+    OutOfMemory.
     """
     rows = _as_embeddings(embeddings)
     num_windows = rows.shape[0]
@@ -72,12 +77,16 @@ def _find(
     top_k: int,
 ) -> Generator[float, None, Found]:
     try:
-        return (
-            yield from twin.connection_discovery(embeddings, modalities, threshold, top_k)
+        found: Found = yield from twin.connection_discovery(
+            embeddings, modalities, threshold, top_k, MAX_PAIRS
         )
     except InvalidArgument:
         _explain(given)
         raise
+    except OutOfMemory:
+        was = f"{threshold}, which keeps more than {MAX_PAIRS} pairs"
+        raise InvalidArgument(f"threshold: {was}, expected a higher one, or top_k") from None
+    return found
 
 
 def _discover(
@@ -128,7 +137,7 @@ def _count_pairs(num_windows: int, modalities: NDArray[np.int32] | None) -> int:
     pairs = num_windows * (num_windows - 1) // 2
     if modalities is None:
         return pairs
-    counts = np.unique(modalities, return_counts=True)[1].tolist()
+    counts: list[int] = np.unique(modalities, return_counts=True)[1].tolist()
     return pairs - sum(count * (count - 1) // 2 for count in counts)
 
 

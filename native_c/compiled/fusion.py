@@ -8,7 +8,7 @@ from numpy import float32, int32, int64
 from numpy.typing import NDArray
 
 from native_c.compiled import NULL, ffi, i64, lib, pointer
-from native_c.errors import check
+from native_c.errors import OutOfMemory, check
 
 #: Pairs, and the number of rows that are all zeros.
 Found = tuple[NDArray[int32], NDArray[int32], NDArray[float32], int]
@@ -21,9 +21,16 @@ TILES: Final = 16
 
 
 def connection_discovery(
-    embeddings: NDArray[float32], modalities: NDArray[int32] | None, threshold: float, top_k: int
+    embeddings: NDArray[float32],
+    modalities: NDArray[int32] | None,
+    threshold: float,
+    top_k: int,
+    limit: int,
 ) -> Generator[float, None, Found]:
-    """Yield the progress, and return the kept pairs ordered by (i, j); `top_k` 0 keeps all."""
+    """Yield the progress, and return the kept pairs ordered by (i, j); `top_k` 0 keeps all.
+
+    Raises InvalidArgument where a row is not finite, and OutOfMemory for more pairs than `limit`.
+    """
     num_rows, num_columns = embeddings.shape
     size = lib.nc_fusion_discovery_bytes(num_rows, num_columns, top_k)
     scratch = ffi.from_buffer(np.empty(size, np.uint8))
@@ -31,7 +38,9 @@ def connection_discovery(
     codes = NULL if modalities is None else _i32(modalities)
     sizes = (size, num_rows, num_columns)
     check(lib.nc_fusion_discovery_begin(scratch, *sizes, rows, codes, threshold, top_k))
-    groups = yield from _step_through(scratch, num_rows)
+    groups = yield from _step_through(scratch, num_rows, limit)
+    if lib.nc_fusion_discovery_count(scratch) > limit:
+        raise OutOfMemory
     pairs = yield from _put_in_order(scratch, groups, top_k)
     return *pairs, lib.nc_fusion_discovery_zero_rows(scratch)
 
@@ -50,7 +59,7 @@ def connection_strength(
     check(lib.nc_fusion_strength(i.size, *pairs, times, time_scale_ms, out))
 
 
-def _step_through(scratch: Any, num_rows: int) -> Generator[float, None, list[Pairs]]:
+def _step_through(scratch: Any, num_rows: int, limit: int) -> Generator[float, None, list[Pairs]]:
     """Return all pairs found above the threshold, in groups, in the order in which they came."""
     room = lib.nc_fusion_discovery_room(num_rows)
     capacity = room if num_rows * num_rows <= room else room * TILES
@@ -66,6 +75,8 @@ def _step_through(scratch: Any, num_rows: int) -> Generator[float, None, list[Pa
         if capacity - found[0] < room:
             groups.append(_copy(buffers, found[0]))
             found[0] = 0
+            if len(groups) * (capacity - room) > limit:
+                raise OutOfMemory
         yield progress[0]
     first, second, similarity = buffers
     groups.append((first[: found[0]], second[: found[0]], similarity[: found[0]]))
@@ -79,9 +90,7 @@ def _put_in_order(scratch: Any, groups: list[Pairs], top_k: int) -> Generator[fl
         check(lib.nc_fusion_discovery_gather(scratch, *pointers))
     while groups:
         group = groups.pop(0)  # given back as soon as it is placed
-        check(
-            lib.nc_fusion_discovery_place(scratch, group[0].size, *_pointers(group), *pointers)
-        )
+        check(lib.nc_fusion_discovery_place(scratch, group[0].size, *_pointers(group), *pointers))
         if groups:
             yield 1.0
     return pairs

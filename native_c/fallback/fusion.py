@@ -7,7 +7,7 @@ import numpy as np
 from numpy import float32, float64, int32, int64, uint32, uint64
 from numpy.typing import NDArray
 
-from native_c.errors import InvalidArgument
+from native_c.errors import InvalidArgument, OutOfMemory
 from native_c.fallback import elementary
 
 #: Pairs, and the number of rows that are all zeros.
@@ -20,12 +20,19 @@ TILE_WORK: Final = 2e8
 
 
 def connection_discovery(
-    embeddings: NDArray[float32], modalities: NDArray[int32] | None, threshold: float, top_k: int
+    embeddings: NDArray[float32],
+    modalities: NDArray[int32] | None,
+    threshold: float,
+    top_k: int,
+    limit: int,
 ) -> Generator[float, None, Found]:
-    """Yield the progress, and return the kept pairs ordered by (i, j); `top_k` 0 keeps all."""
+    """Yield the progress, and return the kept pairs ordered by (i, j); `top_k` 0 keeps all.
+
+    Raises InvalidArgument where a row is not finite, and OutOfMemory for more pairs than `limit`.
+    """
     units, num_zero = _normalize(embeddings)
     tiles = _Tiles(units, modalities, float32(threshold))
-    pairs = yield from (_find_nearest(tiles, top_k) if top_k else _find_all(tiles))
+    pairs = yield from (_find_nearest(tiles, top_k, limit) if top_k else _find_all(tiles, limit))
     return *pairs, num_zero
 
 
@@ -62,7 +69,7 @@ class _Tiles:
     def similarities(
         self, rows: slice, columns: slice
     ) -> tuple[NDArray[float32], NDArray[np.bool_]]:
-        """Return a tile, and which of its pairs are of two rows and may and do reach the threshold."""
+        """Return a tile, and which of its pairs join two rows and reach the threshold."""
         sums = self.units[rows] @ self.units[columns].T
         tile: NDArray[float32] = np.clip(sums, -1.0, 1.0, out=sums).astype(float32)
         kept: NDArray[np.bool_] = tile >= self.threshold
@@ -88,7 +95,7 @@ def _normalize(embeddings: NDArray[float32]) -> tuple[NDArray[float64], int]:
     return units, int(zero.sum())
 
 
-def _find_all(tiles: _Tiles) -> Generator[float, None, Pairs]:
+def _find_all(tiles: _Tiles, limit: int) -> Generator[float, None, Pairs]:
     done, total = 0, len(tiles.blocks) * (len(tiles.blocks) + 1) // 2
     ordered = []
     for block, rows in enumerate(tiles.blocks):
@@ -99,6 +106,9 @@ def _find_all(tiles: _Tiles) -> Generator[float, None, Pairs]:
                 kept = np.triu(kept)
             first, second = np.nonzero(kept)
             found.append(_as_pairs(first + rows.start, second + columns.start, tile[kept]))
+            limit -= first.size
+            if limit < 0:
+                raise OutOfMemory
             done += 1
             if total > 1:
                 yield done / total
@@ -106,7 +116,7 @@ def _find_all(tiles: _Tiles) -> Generator[float, None, Pairs]:
     return _join(ordered)
 
 
-def _find_nearest(tiles: _Tiles, top_k: int) -> Generator[float, None, Pairs]:
+def _find_nearest(tiles: _Tiles, top_k: int, limit: int) -> Generator[float, None, Pairs]:
     """Find the `top_k` best of each row among all others, and join what the two ends found."""
     done, total = 0, len(tiles.blocks) ** 2
     found = []
@@ -123,11 +133,13 @@ def _find_nearest(tiles: _Tiles, top_k: int) -> Generator[float, None, Pairs]:
     i, j, similarity = _join(found)
     # A pair that both ends found counts once.
     _, unique = np.unique(i.astype(int64) * tiles.num_rows + j, return_index=True)
+    if unique.size > limit:
+        raise OutOfMemory
     return i[unique], j[unique], similarity[unique]
 
 
 def _keys(tile: NDArray[float32], columns: slice) -> NDArray[uint64]:
-    """Return one integer for each pair, greater for a better one: more similar, then lower column."""
+    """Return an integer a pair, greater for a better one: more similar, then of lower column."""
     bits = (tile + float32(0)).view(uint32)  # adding 0 makes 0 of -0
     ranks = np.where(bits >> 31, ~bits, bits | uint32(1 << 31)).astype(uint64)
     return ranks << uint64(32) | ~np.arange(columns.start, columns.stop, dtype=uint32)
@@ -141,9 +153,7 @@ def _pairs_of_keys(keys: NDArray[uint64], rows: slice) -> Pairs:
     return _as_pairs(np.minimum(here, other), np.maximum(here, other), similarity)
 
 
-def _as_pairs(
-    first: NDArray[int64], second: NDArray[int64], similarity: NDArray[float32]
-) -> Pairs:
+def _as_pairs(first: NDArray[int64], second: NDArray[int64], similarity: NDArray[float32]) -> Pairs:
     return first.astype(int32), second.astype(int32), similarity
 
 
