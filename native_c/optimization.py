@@ -20,9 +20,6 @@ _MAX_REWARD_SUM: Final = 1e300
 #: Most pulls of all arms together, and the largest step.
 _MAX_PULLS: Final = 2**62
 
-#: Calls of at most this many steps, and of this many scores in all, return their result at once.
-_FEW_STEPS: Final = 1000
-_FEW_SCORES: Final = 2**16
 #: How long a kernel may keep the process before progress is reported: less than half of the 50 ms
 #: that cancelling may wait, because a piece is cut by the speed of the one before.
 _STEP_SECONDS: Final = 0.02
@@ -78,8 +75,14 @@ def multi_armed_bandit(
     _require("num_selections", num_selections, num_selections >= 0, "zero or more")
     _require("step", step, 0 <= step <= _MAX_PULLS, "from 0 to 2**62")
     work = _work(bandit, counts, reward_sums, arms, rewards, outcomes, num_selections, step)
-    few = num_selections <= _FEW_STEPS and num_selections * counts.size <= _FEW_SCORES
-    return run(work) if few and arms.size <= _OBSERVED else work
+    is_short = arms.size <= _OBSERVED and num_selections <= _first_piece(counts.size)
+    return run(work) if is_short else work
+
+
+def _first_piece(num_arms: int) -> int:
+    """Return how many steps are surely quick; each costs what 64 more arms would."""
+    grain: int = backend.current().optimization.BANDIT_GRAIN
+    return max(1, grain // (64 + num_arms))
 
 
 def _check_bandit(bandit: Bandit) -> None:
@@ -172,7 +175,7 @@ def _work(
     paid = np.empty(0 if outcomes is None else num_steps)
     # Without outcomes the pulls that the kernel counts are only its own way to spread a batch.
     state = (counts if outcomes is not None else counts.copy(), reward_sums, means)
-    done, size, begun = 0, max(1, min(256, _FEW_SCORES // counts.size)), 0.5 if arms.size else 0.0
+    done, size, begun = 0, _first_piece(counts.size), 0.5 if arms.size else 0.0
     while done < num_steps:
         piece = slice(done, min(done + size, num_steps))
         started = time.perf_counter()

@@ -1,6 +1,7 @@
 """The optimization kernels in NumPy; the formulas stand in src/optimization*."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy import float64, int64
@@ -13,8 +14,19 @@ from native_c.fallback.variates import Blocks
 #: Draws that are computed together, ahead of the steps that use them.
 _TILE = 4096
 
+#: Arms that are scored in about 20 ms, steps times arms.
+BANDIT_GRAIN = 2**13
+
 _Floats = NDArray[float64]
 _Counts = NDArray[int64]
+
+
+class _State(NamedTuple):
+    """What is known of each arm, [k]; changed in place."""
+
+    counts: _Counts
+    reward_sums: _Floats
+    means: _Floats
 
 
 def bandit_observe(arms: _Counts, rewards: _Floats, counts: _Counts, reward_sums: _Floats) -> None:
@@ -38,7 +50,8 @@ def bandit_steps(
     With `outcomes` [n, k] fill `rewards` [n] too and learn, else count only the choices of UCB1.
     """
     steps = range(first_step, first_step + chosen.size)
-    for s, arm in enumerate(_CHOICES[bandit.policy](bandit, steps, counts, reward_sums, means)):
+    state = _State(counts, reward_sums, means)
+    for s, arm in enumerate(_CHOICES[bandit.policy](bandit, steps, state, outcomes is not None)):
         chosen[s] = arm
         if outcomes is not None:
             reward = outcomes[s, arm]
@@ -60,8 +73,8 @@ def bandit_scores(
             width = _ucb1_widths(bandit, int(counts.sum()), 1)
             scores[:] = bounds + width * roots
         case "thompson":
-            alphas, betas = _posteriors(bandit, counts, reward_sums)
-            scores[:] = alphas / (alphas + betas)
+            shapes = _posteriors(bandit, counts, reward_sums)
+            scores[:] = shapes[0] / (shapes[0] + shapes[1])
         case "epsilon_greedy":
             scores[:] = bandit.epsilon / counts.size
             scores[np.argmax(means)] = bandit.epsilon / counts.size + (1.0 - bandit.epsilon)
@@ -74,9 +87,8 @@ def bandit_scores(
 # in place, holds what followed from the last choice.
 
 
-def _ucb1(
-    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
-) -> Iterator[int]:
+def _ucb1(bandit: Bandit, steps: range, state: _State, learns: bool) -> Iterator[int]:
+    counts, _, means = state
     rows, roots = _ucb1_rows(counts, means)
     widths = _ucb1_widths(bandit, int(counts.sum()), len(steps))
     for width in widths:
@@ -100,32 +112,34 @@ def _ucb1_widths(bandit: Bandit, pulls: int, num_steps: int) -> _Floats:
     return widths
 
 
-def _thompson(
-    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
-) -> Iterator[int]:
+def _thompson(bandit: Bandit, steps: range, state: _State, learns: bool) -> Iterator[int]:
     blocks = Blocks(bandit.seed, STREAM)
-    shapes = np.stack(_posteriors(bandit, counts, reward_sums))
+    shapes = _posteriors(bandit, *state[:2])
     gammas = _gammas(shapes)
-    for tile in _tiles(steps, counts.size):
-        normals, uniforms = _trials(blocks, tile, counts.size)
-        for s, step in enumerate(tile):
-            trial = (*gammas, normals[:, s], uniforms[:, s])
-            arm = int(np.argmax(_thetas(blocks, step, shapes, trial)))
-            yield arm
-            one = slice(arm, arm + 1)
-            shapes[:, one] = _posteriors(bandit, counts[one], reward_sums[one])
-            for row, changed in zip(gammas, _gammas(shapes[:, one]), strict=True):
-                row[:, one] = changed
+    for tile in _tiles(steps, state.counts.size):
+        normals, uniforms = _trials(blocks, tile, state.counts.size)
+        # Where nothing is learned, the whole tile is drawn at once.
+        span = 1 if learns else len(tile)
+        for first in range(0, len(tile), span):
+            now = slice(first, first + span)
+            drawn = _thetas(blocks, tile[now], shapes, gammas, normals[:, now], uniforms[:, now])
+            for arm in drawn.argmax(axis=1):
+                yield int(arm)
+            if learns:
+                one = slice(arm, arm + 1)
+                shapes[:, one] = _posteriors(bandit, state.counts[one], state.reward_sums[one])
+                gammas[:, :, one] = _gammas(shapes[:, one])
 
 
-def _posteriors(bandit: Bandit, counts: _Counts, reward_sums: _Floats) -> tuple[_Floats, _Floats]:
+def _posteriors(bandit: Bandit, counts: _Counts, reward_sums: _Floats) -> _Floats:
+    """Return the shapes of the Beta posteriors, [2, k]."""
     failures = np.maximum(counts - reward_sums, 0.0)
-    return bandit.prior_alpha + reward_sums, bandit.prior_beta + failures
+    return np.stack([bandit.prior_alpha + reward_sums, bandit.prior_beta + failures])
 
 
-def _gammas(shapes: _Floats) -> tuple[_Floats, _Floats]:
-    """Return the gammas of the shapes; NaN below 1, so that they pass no test."""
-    return variates.gamma_of_shape(np.where(shapes >= 1.0, shapes, np.nan))
+def _gammas(shapes: _Floats) -> _Floats:
+    """Return d and c of the shapes, [2, 2, k]; NaN below 1, so that they pass no test."""
+    return np.stack(variates.gamma_of_shape(np.where(shapes >= 1.0, shapes, np.nan)))
 
 
 def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Floats]:
@@ -136,15 +150,24 @@ def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Float
 
 
 def _thetas(
-    blocks: Blocks, step: int, shapes: _Floats, trial: tuple[_Floats, _Floats, _Floats, _Floats]
+    blocks: Blocks,
+    steps: range,
+    shapes: _Floats,
+    gammas: _Floats,
+    normals: _Floats,
+    uniforms: _Floats,
 ) -> _Floats:
-    """Draw from each arm's posterior, [k]: by the squeeze, the exact test, or new trials."""
-    thetas = _ratios(variates.gamma_squeezed(*trial))
-    undecided = np.flatnonzero(thetas < 0.0)
-    if undecided.size:
-        thetas[undecided] = _ratios(variates.gamma_trial(*(row[:, undecided] for row in trial)))
-        failed = undecided[thetas[undecided] < 0.0]
-        thetas[failed] = variates.betas(blocks, step, failed, shapes[:, failed])
+    """Draw from the posteriors, [n, k]: by the squeeze, else the exact test, else new trials."""
+    d, c = gammas
+    thetas = _ratios(variates.gamma_squeezed(d[:, None], c[:, None], normals, uniforms))
+    at, arms = np.nonzero(thetas < 0.0)
+    if at.size:
+        x, u = normals[:, at, arms], uniforms[:, at, arms]
+        thetas[at, arms] = _ratios(variates.gamma_trial(d[:, arms], c[:, arms], x, u))
+        at, arms = np.nonzero(thetas < 0.0)
+    if at.size:
+        addresses = [(steps[s], arm) for s, arm in zip(at.tolist(), arms.tolist(), strict=True)]
+        thetas[at, arms] = variates.betas(blocks, addresses, shapes[:, arms])
     return thetas
 
 
@@ -156,17 +179,15 @@ def _ratios(gammas: _Floats) -> _Floats:
     return ratios
 
 
-def _epsilon_greedy(
-    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
-) -> Iterator[int]:
+def _epsilon_greedy(bandit: Bandit, steps: range, state: _State, learns: bool) -> Iterator[int]:
     for uniforms in _decisions(bandit, steps):
         explores = uniforms[0] < bandit.epsilon
-        yield int(uniforms[1] * counts.size) if explores else int(np.argmax(means))
+        best = int(np.argmax(state.means))
+        yield int(uniforms[1] * state.means.size) if explores else best
 
 
-def _softmax(
-    bandit: Bandit, steps: range, counts: _Counts, reward_sums: _Floats, means: _Floats
-) -> Iterator[int]:
+def _softmax(bandit: Bandit, steps: range, state: _State, learns: bool) -> Iterator[int]:
+    means = state.means
     highest = means.max()
     weights = _softmax_weights(bandit, means, highest)
     for uniforms in _decisions(bandit, steps):

@@ -115,17 +115,14 @@ def gamma_trial(
 
 
 def betas(
-    blocks: Blocks,
-    step: int,
-    indices: NDArray[np.int64],
-    shapes: NDArray[np.float64],
+    blocks: Blocks, addresses: list[tuple[int, int]], shapes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the beta variates of draws `indices` [m] at `step`, of `shapes` [2, m]."""
+    """Return the beta variates of m draws, each a step and an index, of `shapes` [2, m]."""
     below = shapes < 1.0
     d, c = gamma_of_shape(np.where(below, shapes + 1.0, shapes))
-    gammas, left, trial = np.zeros(shapes.shape), np.arange(indices.size), 0
+    gammas, left, trial = np.zeros(shapes.shape), np.arange(len(addresses)), 0
     while left.size:
-        words = _take_each(blocks, step, indices[left], trial=trial)
+        words = _take_each(blocks, [addresses[draw] for draw in left], trial=trial)
         normals = np.stack(normal_pairs(words[:, 0], words[:, 1]))
         tried = gamma_trial(d[:, left], c[:, left], normals, unit(words[:, 2:]).T)
         gammas[:, left] = np.where(gammas[:, left] > 0.0, gammas[:, left], tried)
@@ -134,14 +131,14 @@ def betas(
     ratios: NDArray[np.float64] = gammas[0] / (gammas[0] + gammas[1])
     if not below.any():
         return ratios
-    words = _take_each(blocks, step, indices, part=1)[:, :2].T
+    words = _take_each(blocks, addresses, part=1)[:, :2].T
     boosts = np.where(below, elementary.log(unit(words) + 2.0**-53) / shapes, 0.0)
     logs = elementary.log(gammas) + boosts
     return np.where(below.any(axis=0), 1.0 / (1.0 + elementary.exp(logs[1] - logs[0])), ratios)
 
 
 def _take_each(
-    blocks: Blocks, step: int, indices: NDArray[np.int64], *, trial: int = 0, part: int = 0
+    blocks: Blocks, addresses: list[tuple[int, int]], *, trial: int = 0, part: int = 0
 ) -> NDArray[np.uint64]:
-    found = (blocks.take(step, 1, first=int(i), trial=trial, part=part) for i in indices)
-    return np.concatenate(list(found))
+    words = [blocks.take(step, 1, first=i, trial=trial, part=part) for step, i in addresses]
+    return np.concatenate(words)
