@@ -15,6 +15,7 @@ from native_c.errors import InvalidArgument, OutOfMemory
 #: Kinds of dtype (NumPy's letters) that become each kind without a change of meaning.
 _ACCEPTED: Final = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
 _NUMBERS: Final = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}
+_REAL: Final = (int, float, np.integer, np.floating)
 _RANKS: Final = ("a single number", "one dimension", "two dimensions", "three dimensions")
 
 
@@ -73,17 +74,17 @@ def as_float(name: str, value: object, low: float = -math.inf, high: float = mat
 
     Raises InvalidArgument, which begins with `name`, for anything else.
     """
-    bounded = (low, high) != (-math.inf, math.inf)
-    expected = "a finite number" + (f", {_bounds(low, high)}" if bounded else "")
-    if not isinstance(value, int | float | np.integer | np.floating):
-        raise InvalidArgument(f"{name}: {value!r}, expected {expected}")
     try:
-        number = float(value)
+        number = float(value) if isinstance(value, _REAL) else math.nan
     except OverflowError:  # an integer beyond all floats
         number = math.inf
-    if not (math.isfinite(number) and low <= number <= high):
-        raise InvalidArgument(f"{name}: {value}, expected {expected}")
-    return number
+    if math.isfinite(number) and low <= number <= high:
+        return number
+    expected = "a finite number"
+    if (low, high) != (-math.inf, math.inf):
+        expected += f", {_bounds(low, high)}"
+    was = value if isinstance(value, _REAL) else repr(value)
+    raise InvalidArgument(f"{name}: {was}, expected {expected}")
 
 
 def _bounds(low: float, high: float) -> str:
