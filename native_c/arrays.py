@@ -43,7 +43,8 @@ def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArra
     if dtype.kind in "iu" and array.dtype.kind in "iu":
         _refuse_overflow(name, array, dtype)
     try:
-        return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+        with np.errstate(over="ignore"):  # a float too large for float32 becomes inf, and is one
+            return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     except (MemoryError, ValueError) as error:  # NumPy's "array is too big" is a ValueError
         message = f"{name}: shape {list(array.shape)}, expected an array that fits in memory"
         raise OutOfMemory(message) from error

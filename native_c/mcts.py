@@ -1,7 +1,7 @@
 """Facade of the tree-search kernels: checks and prepares arguments, allocates results."""
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -50,9 +50,9 @@ def ucb1_selection(
     return {"scores": scores, "chosen": chosen}
 
 
-def _explain_ucb1_selection(
+def _refuse_ucb1_selection(
     visits: Any, value_sums: Any, parent_visits: Any, child_counts: Any
-) -> None:
+) -> NoReturn:
     """Say which range is not kept: the kernels see that in passing, but not where."""
     require_between("visits", visits, low=0)
     require_finite("value_sums", value_sums)
@@ -61,10 +61,11 @@ def _explain_ucb1_selection(
     if child_counts is not None:
         require_between("child_counts", child_counts, 0, visits.shape[1])
         visited &= np.arange(visits.shape[1]) < child_counts[:, None]
-    orphans = np.flatnonzero(visited.any(axis=1) & (parent_visits == 0))
-    if orphans.size:
-        expected = "at least 1 where a child has visits"
-        raise InvalidArgument(f"parent_visits: 0 at [{orphans[0]}], expected {expected}")
+    orphan = int(np.argmax(visited.any(axis=1) & (parent_visits == 0)))
+    expected = "at least 1 where a child has visits"
+    raise InvalidArgument(
+        f"parent_visits: {parent_visits[orphan]} at [{orphan}], expected {expected}"
+    )
 
 
 #: Small cases on which the C kernels must agree with NumPy before they are used.

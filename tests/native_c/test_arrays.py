@@ -70,6 +70,10 @@ def test_whole_numbers_become_floats_and_narrow_ones_wide() -> None:
     assert as_array("x", np.array([], "u8"), "i8", 1).tolist() == []
 
 
+def test_a_float_beyond_the_range_of_the_dtype_becomes_infinite() -> None:
+    assert as_array("x", [1e300, -1e300, 1.5], "f4", 1).tolist() == [np.inf, -np.inf, 1.5]
+
+
 def test_an_array_that_does_not_fit_in_memory_is_refused_as_such() -> None:
     with pytest.raises(OutOfMemory, match="expected an array that fits in memory"):
         as_array("x", np.broadcast_to(1.0, (2**29, 2**29)), "f8", 2)
