@@ -45,8 +45,7 @@ def ucb1_selection(
     try:
         backend.current().mcts.ucb1_selection(*arguments, exploration, scores, chosen)
     except InvalidArgument:
-        _explain_ucb1_selection(*arguments)
-        raise
+        _refuse_ucb1_selection(*arguments)
     return {"scores": scores, "chosen": chosen}
 
 
