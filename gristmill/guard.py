@@ -130,8 +130,7 @@ def guard(stop_seconds: float, directory: str, command: Sequence[str]) -> int:
     ended, stopped = threading.Event(), threading.Event()
 
     def stop_when_the_pipe_closes() -> None:
-        while os.read(0, 1):
-            pass
+        os.read(0, 1)  # returns when the last writer is gone: nobody ever writes
         stopped.set()
         process.terminate()
         if not ended.wait(stop_seconds):

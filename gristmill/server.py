@@ -237,9 +237,7 @@ class EmbeddedServer:
 
     def log(self) -> str:
         """Return what the server has logged since it was first started."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.directory / "server.log").read_text(errors="replace")
-        return ""
+        return (self.directory / "server.log").read_text(errors="replace")
 
     def __enter__(self) -> Self:
         return self.start()
