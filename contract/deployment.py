@@ -1,6 +1,7 @@
 """Where a deployment lives: its broker's address and the names of the keys it uses there."""
 
 import os
+import ssl
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, quote, urlsplit
@@ -14,6 +15,9 @@ URL_VARIABLE: Final = "GRISTMILL_URL"
 PREFIX_VARIABLE: Final = "GRISTMILL_PREFIX"
 
 _SCHEMES = ("redis", "rediss", "unix")
+
+#: A backend's scheme, and our transport's for the same place.
+_BROKER_SCHEMES = {"redis": "gristmill", "rediss": "gristmills", "socket": "gristmill+socket"}
 _PREFIX_ENDINGS = ":_-."  # Celery's result backend adds "_" to a prefix without one of these
 
 
@@ -55,7 +59,8 @@ class Deployment:
     @property
     def broker_url(self) -> str:
         """The address of the queues, with our transport's scheme."""
-        return self.backend_url.replace("redis", "gristmill", 1)
+        scheme, _, place = self.backend_url.partition("://")
+        return f"{_BROKER_SCHEMES[scheme]}://{place}"
 
     @property
     def backend_url(self) -> str:
@@ -67,7 +72,15 @@ class Deployment:
         database = query.get("db", ["0"])[0]
         password = query.get("password", [parts.password or ""])[0]
         login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis+socket://{login}{parts.path}?virtual_host={database}"
+        return f"socket://{login}{parts.path}?virtual_host={database}"
+
+    @property
+    def tls_settings(self) -> dict[str, Any]:
+        """Celery's settings for TLS, which it does not take from a URL; the peer is verified."""
+        if not self.url.startswith("rediss:"):
+            return {}
+        verified = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        return {"broker_use_ssl": verified, "redis_backend_use_ssl": verified}
 
     @property
     def transport_options(self) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def _fault(message: Any) -> str:
     properties = message.get("properties")
     if not isinstance(properties, dict) or "delivery_tag" not in properties:
         return "no delivery tag, expected properties with one"
-    if not isinstance(properties.get("delivery_info"), dict):
+    route = properties.get("delivery_info")
+    if not isinstance(route, dict) or not {"exchange", "routing_key"} <= route.keys():
         return "no delivery info, expected exchange and routing key"
     headers = message.get("headers", {})
     if not isinstance(headers, dict):
@@ -92,4 +93,5 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+for _scheme in (SCHEME, f"{SCHEME}s"):  # the second is rediss://
+    TRANSPORT_ALIASES[_scheme] = f"{__name__}:Transport"

@@ -6,6 +6,7 @@ from typing import Any
 from celery import signals
 from celery.utils.log import get_logger
 
+import native_c
 from contract.deployment import Deployment
 from contract.families import operations
 
@@ -17,6 +18,7 @@ _THREADS_VARIABLE = "NATIVE_C_THREADS"
 def connect() -> None:
     """Attach to Celery's signals."""
     signals.celeryd_after_setup.connect(share_cores, weak=False)
+    signals.celeryd_after_setup.connect(load_kernels, weak=False)
     signals.worker_ready.connect(tell, weak=False)
 
 
@@ -31,10 +33,17 @@ def share_cores(instance: Any, **_: Any) -> None:
     os.environ.setdefault(_THREADS_VARIABLE, str(max(1, len(os.sched_getaffinity(0)) // processes)))
 
 
+def load_kernels(**_: Any) -> None:
+    """Load the kernels before the pool starts; end the worker where they cannot be as asked for."""
+    try:
+        native_c.current()
+    except native_c.errors.NativeError as error:
+        # A worker without kernels would take jobs only to fail them.
+        raise SystemExit(f"gristmill: {error}") from None
+
+
 def tell(**_: Any) -> None:
     """Log what this worker computes with and whom it serves."""
-    import native_c
-
     made = native_c.info()
     deployment = Deployment.from_environment()
     logger.info(

@@ -19,7 +19,7 @@ def server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def shared_worker(server: EmbeddedServer, tmp_path_factory) -> Iterator[Worker]:
-    """One worker for the tests that do it no harm."""
+    """Start one worker for the tests that do it no harm."""
     log = tmp_path_factory.mktemp("worker") / "log"
     with Worker(server.url, log, "--concurrency=2") as worker:
         yield worker
@@ -27,14 +27,16 @@ def shared_worker(server: EmbeddedServer, tmp_path_factory) -> Iterator[Worker]:
 
 @pytest.fixture
 def client(shared_worker: Worker) -> Iterator[Client]:
-    """A client of the shared worker, current in the test."""
+    """Make a client of the shared worker current in the test."""
     with Client(shared_worker.url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
-def own(server: EmbeddedServer, tmp_path: Path, request) -> Iterator[tuple[Worker, Client]]:
-    """A worker that the test may harm, in a deployment of its own, and a current client of it."""
+def own(
+    server: EmbeddedServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Worker, Client]]:
+    """Start a worker that the test may harm, in a deployment of its own, and a client of it."""
     prefix = f"{request.node.name[:40]}:"
     with (
         Worker(server.url, tmp_path / "log", "--concurrency=1", prefix=prefix) as worker,
@@ -45,6 +47,6 @@ def own(server: EmbeddedServer, tmp_path: Path, request) -> Iterator[tuple[Worke
 
 @pytest.fixture
 def raw(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    """The server itself."""
+    """Talk to the server itself."""
     with redis.Redis.from_url(server.url) as raw:
         yield raw

@@ -1,8 +1,9 @@
-"""Messages that no worker can run: a failed result where there is a caller, and a worker that goes on."""
+"""Messages that no worker can run: a failed result for the caller, and a worker that goes on."""
 
 import base64
 import json
 import uuid
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -14,11 +15,13 @@ from contract.errors import GristmillError, InternalError, InvalidRequest, Messa
 from producers import Client, mcts
 from tests.integration.worker import Worker, push
 
-GOOD = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
+pytestmark = pytest.mark.integration
+
+GOOD: dict[str, Any] = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
 BODY = codec.encode([[], GOOD, {}])
 
 
-def entry(job_id: str, body: bytes, /, **changes: object) -> str:
+def entry(job_id: str, body: bytes, /, **changes: Any) -> str:
     """Return a queue entry as kombu writes it, with our content type, changed as told."""
     changed = dict(changes)
     headers = {"task": "mcts.ucb1_selection", "id": job_id, "lang": "py", "argsrepr": "()"}
@@ -59,7 +62,10 @@ BAD_BODIES = {
     "trailing_bytes": (BODY + b"x", MessageError),
     "duplicate_keys": (b"\x93\x90\x82\xa1a\x01\xa1a\x02\x80", MessageError),
     "deeply_nested": (b"\x91" * 400 + b"\x90", MessageError),
-    "unknown_extension": (msgpack.packb([[], {"visits": msgpack.ExtType(9, b"")}, {}]), MessageError),
+    "unknown_extension": (
+        msgpack.packb([[], {"visits": msgpack.ExtType(9, b"")}, {}]),
+        MessageError,
+    ),
     "a_number": (msgpack.packb(7), GristmillError),
     "two_elements": (msgpack.packb([[], {}]), GristmillError),
     "fields_by_number": (msgpack.packb([[], {1: 2}, {}]), MessageError),
@@ -79,7 +85,7 @@ def test_a_bad_body_is_a_failed_result(name, client, raw, shared_worker) -> None
     assert still_serves(shared_worker)
 
 
-BAD_ENVELOPES = {
+BAD_ENVELOPES: dict[str, dict[str, Any]] = {
     "foreign_content_type": {"content-type": "application/x-python-serialize"},
     "no_content_type": {"content-type": None},
     "json_that_is_none": {"content-type": "application/json", "content-encoding": "utf-8"},
@@ -88,7 +94,9 @@ BAD_ENVELOPES = {
     "unknown_version": {"headers": {HEADER: {"version": 99}}},
     "version_that_is_text": {"headers": {HEADER: {"version": "1"}}},
     "envelope_that_is_a_list": {"headers": {HEADER: []}},
-    "references_without_a_store": {"headers": {HEADER: {"version": 1, "references": {"visits": "x"}}}},
+    "references_without_a_store": {
+        "headers": {HEADER: {"version": 1, "references": {"visits": "x"}}}
+    },
     "deadline_that_is_text": {"headers": {HEADER: {"version": 1, "deadline": "soon"}}},
     "unknown_task": {"headers": {"task": "os.system"}},
 }
@@ -114,7 +122,9 @@ def test_a_bad_envelope_is_a_failed_result(name, client, raw, shared_worker) -> 
         b'{"properties": 3}',
         b'{"properties": {"delivery_tag": "x"}}',
         b"[" * 200_000,
-        json.dumps({"body": "e30=", "properties": {"delivery_tag": "t", "delivery_info": {}}}).encode(),
+        json.dumps(
+            {"body": "e30=", "properties": {"delivery_tag": "t", "delivery_info": {}}}
+        ).encode(),
         json.dumps({"body": "e30=", "headers": [], "properties": {"delivery_tag": "t"}}).encode(),
         entry("", BODY, headers={"task": None}).encode(),
         entry("", BODY, headers={"id": None}).encode(),

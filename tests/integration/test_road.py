@@ -11,14 +11,19 @@ from contract.errors import MessageError
 from producers import Client, analytics, fusion, mcts, optimization
 from tests.integration.worker import Worker
 
+pytestmark = pytest.mark.integration
+
 VISITS, SUMS, PARENTS = [[3, 1], [0, 5]], [[1.5, 0.25], [0.0, 2.0]], [4, 5]
-# By hand: 1.5/3 + sqrt(2 ln 4 / 3), 0.25 + sqrt(2 ln 4); an unvisited child first.
-SCORES = [[1.4613566, 1.9151110], [np.inf, 0.4 + np.sqrt(2 * np.log(5) / 5)]]
+# The formula by hand; an unvisited child comes first.
+SCORES = [
+    [1.5 / 3 + np.sqrt(2 * np.log(4) / 3), 0.25 + np.sqrt(2 * np.log(4))],
+    [np.inf, 2.0 / 5 + np.sqrt(2 * np.log(5) / 5)],
+]
 
 
 @pytest.fixture
 def stock(shared_worker: Worker) -> Celery:
-    """A client that has never heard of us: stock Celery, JSON, task names as text."""
+    """Return a client that has never heard of us: stock Celery, JSON, task names as text."""
     return Celery(broker=shared_worker.url, backend=shared_worker.url, set_as_current=False)
 
 
@@ -33,7 +38,7 @@ def test_an_operation_of_each_family_travels_the_whole_road(client: Client) -> N
     assert bandit.chosen.tolist() == [1]
 
     result = mcts.ucb1_selection(VISITS, SUMS, PARENTS)
-    np.testing.assert_allclose(result.scores, SCORES, rtol=1e-6)
+    np.testing.assert_allclose(result.scores, SCORES, rtol=1e-12)
     assert result.chosen.tolist() == [1, 0]
 
 
@@ -84,7 +89,7 @@ def test_a_stock_client_may_give_the_first_array_by_position(stock: Celery) -> N
 
 def test_a_stock_client_learns_which_argument_was_wrong(stock: Celery) -> None:
     sent = stock.send_task("analytics.basic_statistics", [[1.0]], {"percentiles": [101]})
-    with pytest.raises(Exception, match=r"percentiles.*101") as caught:
+    with pytest.raises(Exception, match=r"percentiles: .*expected at most 100") as caught:
         sent.get(timeout=10)
     assert type(caught.value).__name__ == "InvalidRequest"
 
@@ -126,3 +131,68 @@ def test_two_deployments_share_a_redis_without_meeting(server, tmp_path, raw) ->
                 assert [list(reply) for reply in app.control.ping(timeout=1)] == [[f"{name}@h"]]
     others = set(raw.keys("*")) - before
     assert {key.split(b":")[0] for key in others} == {b"left", b"right"}
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        (["--pool=prefork", "--concurrency=2"], {"CELERY_WORKER_POOL_START_METHOD": "spawn"}),
+        (["--pool=threads", "--concurrency=3"], {}),
+        (["--pool=solo"], {}),
+    ],
+    ids=["spawn", "threads", "solo"],
+)
+def test_every_kind_of_pool_gives_the_same_bits(options, environment, client, server, tmp_path):
+    values = np.random.default_rng(5).normal(size=300_000)
+    embeddings = np.random.default_rng(6).normal(size=(600, 48)).astype(np.float32)
+    modalities = [k % 3 for k in range(600)]
+
+    def answers() -> list[bytes]:
+        jobs = [analytics.basic_statistics.submit(values) for _ in range(4)]
+        statistics = [job.result() for job in jobs]
+        found = fusion.connection_discovery(embeddings, modalities, threshold=0.2)
+        return [found.similarity.tobytes()] + [
+            np.array([one.variance, one.kurtosis, *one.percentiles]).tobytes() for one in statistics
+        ]
+
+    expected = answers()
+    prefix = tmp_path.name
+    with (
+        Worker(server.url, tmp_path / "log", *options, prefix=prefix, **environment),
+        Client(server.url, prefix=prefix, timeout=30),
+    ):
+        assert answers() == expected
+
+
+def test_a_worker_on_the_fallback_gives_the_same_answers(client, server, tmp_path) -> None:
+    values = np.random.default_rng(7).standard_t(3, size=20_000)
+    rewards = np.random.default_rng(8).random((200, 5))
+
+    def answers():
+        return (
+            analytics.basic_statistics(values),
+            fusion.connection_discovery(np.eye(6)[[0, 1, 0, 2, 1, 5]], list("abcabc")),
+            optimization.multi_armed_bandit(
+                np.zeros(5), np.zeros(5), policy="thompson", outcomes=rewards, seed=3
+            ),
+            mcts.ucb1_selection(VISITS, SUMS, PARENTS),
+        )
+
+    ours = answers()
+    prefix = tmp_path.name
+    with (
+        Worker(server.url, tmp_path / "log", prefix=prefix, NATIVE_C_BACKEND="fallback"),
+        Client(server.url, prefix=prefix, timeout=30),
+    ):
+        twins = answers()
+    assert {result.backend for result in twins} == {"fallback"}
+    assert twins[0].percentiles.tolist() == ours[0].percentiles.tolist()
+    assert twins[0].kurtosis == pytest.approx(ours[0].kurtosis, rel=1e-10)
+    assert (twins[1].i.tolist(), twins[1].j.tolist()) == (ours[1].i.tolist(), ours[1].j.tolist())
+    assert twins[2].chosen.tolist() == ours[2].chosen.tolist()
+    assert twins[3].scores.tolist() == ours[3].scores.tolist()
+
+
+def test_a_worker_that_lacks_the_kernels_it_must_have_does_not_start(server, tmp_path) -> None:
+    with pytest.raises(AssertionError, match="NATIVE_C_BACKEND: 'turbo', expected one of"):
+        Worker(server.url, tmp_path / "log", NATIVE_C_BACKEND="turbo").__enter__()

@@ -84,7 +84,12 @@ class Worker:
 
     def wait_for_log(self, text: str, times: int = 1, seconds: float = 30) -> None:
         """Wait until the worker has logged `text` so many times."""
-        wait_until(lambda: self.log().count(text) >= times, seconds, lambda: f"{text!r} in\n{self.log()}")
+        wait_until(
+            lambda: self.log().count(text) >= times or not self.alive(),
+            seconds,
+            lambda: f"{text!r} in\n{self.log()}",
+        )
+        assert self.log().count(text) >= times, self.log()
 
 
 def wait_until(holds, seconds: float, what=lambda: "it") -> None:

@@ -1,0 +1,153 @@
+"""What a worker survives, and what becomes of the jobs it had."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import producers
+from contract.errors import InternalError, JobCancelled
+from contract.results import error_from_meta
+from producers import Client, fusion, mcts
+from tests.integration.worker import Worker, wait_until
+
+pytestmark = pytest.mark.integration
+
+SMALL: dict[str, Any] = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
+
+
+@pytest.fixture
+def long_job():
+    """Return the arguments of a fusion job of a few seconds in many steps."""
+    generator = np.random.default_rng(3)
+    embeddings = generator.normal(size=(80_000, 64)).astype(np.float32)
+    return {"embeddings": embeddings, "modalities": np.arange(80_000) % 3, "threshold": 0.9}
+
+
+@pytest.fixture
+def harmed(server, tmp_path, request):
+    """Start a worker that also knows the user's tasks, and a client of it."""
+    prefix = f"{request.node.name[:40]}:"
+    options = ("--concurrency=1", "-I", "tests.integration.user_tasks")
+    with (
+        Worker(server.url, tmp_path / "log", *options, prefix=prefix) as worker,
+        Client(server.url, prefix=prefix, timeout=30) as client,
+    ):
+        yield worker, client
+
+
+def send(client: Client, name: str, *args: object) -> str:
+    return client._here().app.send_task(name, args, queue="celery").id
+
+
+def meta_of(client: Client, job_id: str, seconds: float = 30) -> dict:
+    """Wait for a user task's end and return its raw meta."""
+    ends = {"SUCCESS", "FAILURE", "REVOKED"}
+    wait_until(
+        lambda: client.look(job_id)["status"] in ends, seconds, lambda: f"the end of {job_id}"
+    )
+    return client.look(job_id)
+
+
+def test_a_memory_error_fails_its_job_and_nothing_else(harmed) -> None:
+    worker, client = harmed
+    pid = worker.pid
+    error = error_from_meta(meta_of(client, send(client, "user.hoard")))
+    assert isinstance(error, InternalError)
+    assert "MemoryError" in str(error)
+    assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
+    assert worker.alive()
+    assert worker.pid == pid
+
+
+def test_a_job_whose_child_was_killed_in_its_middle_ends_once(harmed, raw) -> None:
+    worker, client = harmed
+    job_id = send(client, "user.slow", 2.0, "killed")
+    wait_until(lambda: raw.get("killed:starts") == b"1", 10)
+    worker.children()[0].kill()
+    assert meta_of(client, job_id)["result"] == "done"
+    assert (raw.get("killed:starts"), raw.get("killed:ends")) == (b"2", b"1")
+    assert worker.alive()
+
+
+def test_a_kernel_job_whose_child_was_killed_ends(own, long_job) -> None:
+    worker, _ = own
+    job = fusion.connection_discovery.submit(**long_job)
+    wait_until(lambda: job.status() == "running", 20, worker.log)
+    worker.children()[0].kill()
+    assert job.result(timeout=60).i.size >= 0
+    worker.wait_for_log(f"[{job.id}] succeeded")
+    assert worker.log().count(f"[{job.id}] succeeded") == 1
+
+
+def test_a_job_that_kills_every_child_is_given_up(harmed, raw) -> None:
+    worker, client = harmed
+    error = error_from_meta(meta_of(client, send(client, "user.killer", "killer"), seconds=60))
+    assert isinstance(error, InternalError)
+    assert "died 3 times" in str(error)
+    assert raw.get("killer:starts") == b"3"
+    assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
+    assert worker.alive()
+
+
+def test_a_cancelled_job_does_not_run(harmed) -> None:
+    worker, client = harmed
+    busy = send(client, "user.slow", 1.0, "busy")
+    job = mcts.ucb1_selection.submit(**SMALL)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result()
+    assert job.status() == "cancelled"
+    assert f"[{job.id}] succeeded" not in worker.log()
+    assert meta_of(client, busy)["result"] == "done"
+
+
+def test_a_running_kernel_tells_its_progress_and_stops_when_told(client, long_job) -> None:
+    job = fusion.connection_discovery.submit(**long_job)
+    wait_until(lambda: job.status() == "running", 20)
+    told = [job.progress()]
+    while job.status() == "running" and len(told) < 4:
+        time.sleep(0.1)
+        told.append(job.progress())
+    assert told == sorted(told)
+    assert 0 < told[0] < 1
+    job.cancel()
+    asked = time.monotonic()
+    with pytest.raises(JobCancelled):
+        job.result()
+    assert time.monotonic() - asked < 2
+    assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
+
+
+def test_a_deadline_ends_a_job_that_waited_too_long(harmed) -> None:
+    _, client = harmed
+    busy = send(client, "user.slow", 1.0, "deadline")
+    operation = mcts.ucb1_selection
+    job = client.submit(operation, operation.build(**SMALL), deadline_seconds=0.2)
+    with pytest.raises(producers.DeadlineExceeded, match="expected a result before"):
+        job.result()
+    assert meta_of(client, busy)["result"] == "done"
+
+
+def test_a_chain_hands_a_result_of_ours_to_a_users_task(harmed) -> None:
+    _, client = harmed
+    app = client._here().app
+    first = app.signature("analytics.basic_statistics", ([1.0, 2.0, 6.0],))
+    then = app.signature("user.mean_of").set(queue="celery")
+    assert (first | then).apply_async().get(timeout=10) == 3.0
+
+
+def test_a_warm_shutdown_lets_the_running_job_end(harmed, raw) -> None:
+    worker, client = harmed
+    job_id = send(client, "user.slow", 1.0, "warm")
+    wait_until(lambda: raw.get("warm:starts") == b"1", 10)
+    assert worker.terminate() == 0
+    assert client.look(job_id)["result"] == "done"
+
+
+def test_the_worker_says_in_one_line_what_it_computes_with(shared_worker: Worker) -> None:
+    lines = [line for line in shared_worker.log().splitlines() if "gristmill: backend" in line]
+    assert len(lines) == 1
+    assert "simd" in lines[0]
+    assert "***@" in lines[0]

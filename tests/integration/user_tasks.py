@@ -1,0 +1,41 @@
+"""Tasks of a user's own, which run in the same workers: `-I tests.integration.user_tasks`."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from workers import app
+
+
+@app.task(name="user.add")
+def add(left: float, right: float) -> float:
+    return left + right
+
+
+@app.task(name="user.mean_of")
+def mean_of(result: dict) -> float:
+    """Take what an operation of ours returned, as the next task of a chain."""
+    return result["mean"]
+
+
+@app.task(name="user.hoard")
+def hoard() -> float:
+    return float(np.empty(2**50)[0])
+
+
+@app.task(name="user.slow", bind=True)
+def slow(self, seconds: float, key: str) -> str:
+    """Count starts and ends in Redis, so that a test sees how often it ran."""
+    self.backend.client.incr(f"{key}:starts")
+    time.sleep(seconds)
+    self.backend.client.incr(f"{key}:ends")
+    return "done"
+
+
+@app.task(name="user.killer", bind=True)
+def killer(self, key: str) -> None:
+    """Kill the process that runs it, each time."""
+    self.backend.client.incr(f"{key}:starts")
+    os.kill(os.getpid(), signal.SIGKILL)
