@@ -122,7 +122,7 @@ def _thompson(bandit: Bandit, steps: range, state: _State, learns: bool) -> Iter
         span = 1 if learns else len(tile)
         for first in range(0, len(tile), span):
             now = slice(first, first + span)
-            drawn = _thetas(blocks, tile[now], shapes, gammas, normals[:, now], uniforms[:, now])
+            drawn = _odds(blocks, tile[now], shapes, gammas, normals[:, now], uniforms[:, now])
             for arm in drawn.argmax(axis=1):
                 yield int(arm)
             if learns:
@@ -149,7 +149,7 @@ def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Float
     return normals, np.moveaxis(variates.unit(words[..., 2:]), 2, 0)
 
 
-def _thetas(
+def _odds(
     blocks: Blocks,
     steps: range,
     shapes: _Floats,
@@ -157,25 +157,26 @@ def _thetas(
     normals: _Floats,
     uniforms: _Floats,
 ) -> _Floats:
-    """Draw from the posteriors, [n, k]: by the squeeze, else the exact test, else new trials."""
+    """Draw the odds of the posteriors, [n, k]: by squeeze, else exact test, else new trials."""
     d, c = gammas
-    thetas = _ratios(variates.gamma_squeezed(d[:, None], c[:, None], normals, uniforms))
-    at, arms = np.nonzero(thetas < 0.0)
+    odds = _ratios(variates.gamma_squeezed(d[:, None], c[:, None], normals, uniforms))
+    at, arms = np.nonzero(odds < 0.0)
     if at.size:
         x, u = normals[:, at, arms], uniforms[:, at, arms]
-        thetas[at, arms] = _ratios(variates.gamma_trial(d[:, arms], c[:, arms], x, u))
-        at, arms = np.nonzero(thetas < 0.0)
+        odds[at, arms] = _ratios(variates.gamma_trial(d[:, arms], c[:, arms], x, u))
+        at, arms = np.nonzero(odds < 0.0)
     if at.size:
         addresses = [(steps[s], arm) for s, arm in zip(at.tolist(), arms.tolist(), strict=True)]
-        thetas[at, arms] = variates.betas(blocks, addresses, shapes[:, arms])
-    return thetas
+        odds[at, arms] = variates.beta_primes(blocks, addresses, shapes[:, arms])
+    return odds
 
 
 def _ratios(gammas: _Floats) -> _Floats:
-    """Return the betas of pairs of gamma variates [2, k]; -1 where one is missing."""
-    both = gammas[0] * gammas[1] > 0.0
-    missing = np.full(both.shape, -1.0)
-    ratios: _Floats = np.divide(gammas[0], gammas[0] + gammas[1], out=missing, where=both)
+    """Return the ratios of pairs of gamma variates [2, ...]; -1 where one is missing."""
+    both = (gammas > 0.0).all(axis=0)
+    ratios: _Floats = np.full(both.shape, -1.0)
+    with np.errstate(over="ignore"):
+        np.divide(gammas[0], gammas[1], out=ratios, where=both)
     return ratios
 
 

@@ -1,4 +1,4 @@
-"""Normal, gamma and beta variates with the same bits as src/variates.h: change both or none.
+"""Normal, gamma and beta prime variates with the same bits as src/variates.h: change both or none.
 
 The formulas, their sources and the addresses of the draws stand there.
 """
@@ -114,10 +114,10 @@ def gamma_trial(
     return np.where(passes & (v > 0.0), d * (v * v * v), 0.0)
 
 
-def betas(
+def beta_primes(
     blocks: Blocks, addresses: list[tuple[int, int]], shapes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the beta variates of m draws, each a step and an index, of `shapes` [2, m]."""
+    """Return the beta prime variates of m draws, each a step and an index, of `shapes` [2, m]."""
     below = shapes < 1.0
     d, c = gamma_of_shape(np.where(below, shapes + 1.0, shapes))
     gammas, left, trial = np.zeros(shapes.shape), np.arange(len(addresses)), 0
@@ -128,13 +128,13 @@ def betas(
         gammas[:, left] = np.where(gammas[:, left] > 0.0, gammas[:, left], tried)
         left = left[(gammas[:, left] == 0.0).any(axis=0)]
         trial += 1
-    ratios: NDArray[np.float64] = gammas[0] / (gammas[0] + gammas[1])
+    odds: NDArray[np.float64] = gammas[0] / gammas[1]
     if not below.any():
-        return ratios
+        return odds
     words = _take_each(blocks, addresses, part=1)[:, :2].T
     boosts = np.where(below, elementary.log(unit(words) + 2.0**-53) / shapes, 0.0)
     logs = elementary.log(gammas) + boosts
-    return np.where(below.any(axis=0), 1.0 / (1.0 + elementary.exp(logs[1] - logs[0])), ratios)
+    return np.where(below.any(axis=0), elementary.exp(logs[0] - logs[1]), odds)
 
 
 def _take_each(

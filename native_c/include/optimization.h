@@ -56,7 +56,7 @@ int nc_optimization_bandit_observe(int64_t n, const int64_t *arms, const double 
  *   rewards      out [n_steps] with outcomes; without, any pointer
  *
  * Returns NC_OK, NC_NO_MEMORY, or NC_INVALID for an unknown policy, no arms, a parameter of the
- * policy or a reward of NC_BANDIT_THOMPSON outside its range.
+ * policy outside its range, or a sum or a chosen outcome of NC_BANDIT_THOMPSON outside its own.
  */
 int nc_optimization_bandit_steps(const nc_bandit *bandit, int64_t n_arms, int64_t n_steps,
                                  uint64_t first_step, const double *outcomes, int64_t *counts,

@@ -121,7 +121,7 @@ NC_TARGET static void NC_NAME(ucb1_steps)(bandit_job *job) {
 
 /*
  * Enter the posterior of an arm into the rows of work: d and c of the gamma variates of its shapes.
- * A shape below 1 gets NaN, which passes no test, so that such an arm always goes to nc_beta.
+ * A shape below 1 gets NaN, which passes no test, so that such an arm always goes to nc_beta_prime.
  */
 NC_TARGET static inline void NC_NAME(thompson_posterior)(const bandit_job *job, int64_t arm) {
     double alpha = job->bandit->prior_alpha + job->reward_sums[arm];
@@ -161,13 +161,13 @@ NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, 
 }
 
 /*
- * A draw of each arm's posterior for step s, into thetas, from trial 0 of both gamma variates:
- * first by the squeeze, in vectors; what that leaves open by the exact test; what that refuses by
- * nc_beta, which makes the same trial 0 and goes on.
+ * The odds of a draw of each arm's posterior for step s, from trial 0 of both gamma variates: first
+ * by the squeeze, in vectors; what that leaves open by the exact test; what that refuses by
+ * nc_beta_prime, which makes the same trial 0 and goes on.
  */
-NC_TARGET static void NC_NAME(thompson_thetas)(const bandit_job *job, int64_t s,
-                                               const double *restrict x, int64_t stride,
-                                               double *restrict thetas) {
+NC_TARGET static void NC_NAME(thompson_odds)(const bandit_job *job, int64_t s,
+                                             const double *restrict x, int64_t stride,
+                                             double *restrict odds) {
     const double *restrict rows = job->work;
     int64_t n_padded = job->n_padded;
     uint64_t undecided = 0;
@@ -175,43 +175,49 @@ NC_TARGET static void NC_NAME(thompson_thetas)(const bandit_job *job, int64_t s,
         double a = nc_gamma_squeezed(rows[i], rows[n_padded + i], x[i], x[2 * stride + i]);
         double b = nc_gamma_squeezed(rows[2 * n_padded + i], rows[3 * n_padded + i], x[stride + i],
                                      x[3 * stride + i]);
-        double theta = a * b > 0.0 ? a / (a + b) : -1.0;
-        undecided |= nc_bits_of_double(theta);
-        thetas[i] = theta;
+        double ratio = a * b > 0.0 ? a / b : -1.0;
+        undecided |= nc_bits_of_double(ratio);
+        odds[i] = ratio;
     }
     if (!(undecided >> 63))
         return;
     nc_address at = address_of(job, s);
     for (int64_t i = 0; i < job->n_arms; i++) {
-        if (thetas[i] >= 0.0)
+        if (odds[i] >= 0.0)
             continue;
         double a = nc_gamma_trial(rows[i], rows[n_padded + i], x[i], x[2 * stride + i]);
         double b = nc_gamma_trial(rows[2 * n_padded + i], rows[3 * n_padded + i], x[stride + i],
                                   x[3 * stride + i]);
         double alpha = job->bandit->prior_alpha + job->reward_sums[i];
         double beta = beta_of(job->bandit, job->counts[i], job->reward_sums[i]);
-        thetas[i] = a * b > 0.0 ? a / (a + b) : nc_beta(&at, (uint64_t)i, alpha, beta);
+        odds[i] = a * b > 0.0 ? a / b : nc_beta_prime(&at, (uint64_t)i, alpha, beta);
     }
 }
 
 /* Thompson sampling: draw from each arm's posterior, choose the highest draw. */
 NC_TARGET static void NC_NAME(thompson_steps)(bandit_job *job) {
     int64_t n_arms = job->n_arms, n_padded = job->n_padded, tile = steps_per_tile(job);
-    double *thetas = job->work + 4 * n_padded, *draws = thetas + n_padded;
-    for (int64_t i = 0; i < n_arms; i++)
+    double *odds = job->work + 4 * n_padded, *draws = odds + n_padded;
+    for (int64_t i = 0; i < n_arms; i++) {
+        /* A NaN would fail all trials for ever. */
+        if (!(job->reward_sums[i] >= 0.0 && job->reward_sums[i] <= (double)job->counts[i])) {
+            job->status = NC_INVALID;
+            return;
+        }
         NC_NAME(thompson_posterior)(job, i);
+    }
     for (int64_t i = n_arms; i < n_padded; i++)
-        thetas[i] = -(double)INFINITY;
+        odds[i] = -(double)INFINITY;
     for (int64_t s = 0; s < job->n_steps; s++) {
         int64_t in_tile = s % tile, left = job->n_steps - (s - in_tile);
         int64_t steps = left < tile ? left : tile;
         if (in_tile == 0)
             NC_NAME(thompson_draws)(job, s, steps, draws);
-        NC_NAME(thompson_thetas)(job, s, draws + in_tile * n_arms, steps * n_arms, thetas);
-        lanes highest = lanes_load(thetas);
+        NC_NAME(thompson_odds)(job, s, draws + in_tile * n_arms, steps * n_arms, odds);
+        lanes highest = lanes_load(odds);
         for (int64_t i = LANES; i < n_padded; i += LANES)
-            highest = lanes_max(highest, lanes_load(thetas + i));
-        int64_t arm = NC_NAME(find)(thetas, n_padded, lanes_highest(highest));
+            highest = lanes_max(highest, lanes_load(odds + i));
+        int64_t arm = NC_NAME(find)(odds, n_padded, lanes_highest(highest));
         job->chosen[s] = arm;
         if (!job->outcomes)
             continue;

@@ -1,5 +1,6 @@
 /*
- * variates.h - normal, gamma and beta variates that have the same bits on every level and in NumPy.
+ * variates.h - normal, gamma and beta prime variates that have the same bits on every level and in
+ * NumPy.
  *
  * They are made of blocks of Philox (random.h) whose counter is the address of the draw, so that a
  * draw never depends on how many words earlier draws used:
@@ -111,12 +112,15 @@ static inline double nc_gamma_trial(double d, double c, double x, double u) {
 }
 
 /*
- * The beta variate of draw `index` at `at`: G(alpha) / (G(alpha) + G(beta)) of two gamma variates,
- * alpha and beta in [1e-300, 1e300]. Word 0 and 1 of a trial's block give the normals of both, word
- * 2 and 3 their uniforms; each takes its first trial that passes. A shape below 1 is boosted,
- * G(shape) = G(shape + 1) U^(1 / shape), in logarithms because the power underflows.
+ * The beta prime variate of draw `index` at `at`: G(alpha) / G(beta) of two gamma variates, alpha
+ * and beta in [1e-300, 1e300]. It is the odds x / (1 - x) of a beta variate x, in the same order,
+ * but does not round to 1 what is very near to it. Word 0 and 1 of a trial's block give the normals
+ * of both gammas, word 2 and 3 their uniforms; each takes its first trial that passes. A shape
+ * below 1 is boosted, G(shape) = G(shape + 1) U^(1 / shape), in logarithms because the power
+ * underflows; the odds end at 0 and inf.
  */
-static inline double nc_beta(const nc_address *at, uint64_t index, double alpha, double beta) {
+static inline double nc_beta_prime(const nc_address *at, uint64_t index, double alpha,
+                                   double beta) {
     nc_gamma a = nc_gamma_of_shape(alpha < 1.0 ? alpha + 1.0 : alpha);
     nc_gamma b = nc_gamma_of_shape(beta < 1.0 ? beta + 1.0 : beta);
     double ga = 0.0, gb = 0.0;
@@ -131,14 +135,14 @@ static inline double nc_beta(const nc_address *at, uint64_t index, double alpha,
             gb = nc_gamma_trial(b.d, b.c, xb, nc_unit(words[3]));
     }
     if (alpha >= 1.0 && beta >= 1.0)
-        return ga / (ga + gb);
+        return ga / gb;
     nc_address_block(at, index, 0, 1, words);
     double la = nc_log(ga), lb = nc_log(gb);
     if (alpha < 1.0)
         la += nc_log(nc_unit(words[0]) + 0x1p-53) / alpha;
     if (beta < 1.0)
         lb += nc_log(nc_unit(words[1]) + 0x1p-53) / beta;
-    return 1.0 / (1.0 + nc_exp(lb - la));
+    return nc_exp(la - lb);
 }
 
 #endif

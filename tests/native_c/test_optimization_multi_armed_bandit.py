@@ -164,6 +164,19 @@ def test_thompson_learns_the_best_arm() -> None:
     assert (answer["chosen"][-500:] == 2).mean() > 0.95
 
 
+@pytest.mark.parametrize("alpha", [1e-300, 1e-9, 1.0, 1e300])
+@pytest.mark.parametrize("beta", [1e-300, 1e-9, 1.0, 1e300])
+def test_thompson_takes_any_prior(alpha: float, beta: float) -> None:
+    state = [4, 0, 0, 2**40], [2.0, 0.0, 0.0, 0.0]
+    priors = {"prior_alpha": alpha, "prior_beta": beta}
+    answer = bandit(*state, "thompson", num_selections=300, **priors)
+    assert set(answer["chosen"]) <= {0, 1, 2, 3}
+    if alpha == beta == 1e-300:
+        # A posterior of the prior alone is a fair toss between no odds and all.
+        observed = np.bincount(answer["chosen"], minlength=4)
+        assert stats.chisquare(observed[:3], [75, 150, 75]).pvalue > 1e-4
+
+
 def test_thompson_takes_fractional_rewards() -> None:
     outcomes = np.random.default_rng(2).random((50, 3))
     answer = bandit([1, 1, 1], [0.5, 0.25, 1.0], "thompson", outcomes=outcomes)
