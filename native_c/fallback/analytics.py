@@ -69,7 +69,7 @@ def _moments(values: Floats, ddof: int, spread: float) -> dict[str, Any]:
     total = values.sum()
     found = {
         "sum": total if np.isfinite(total) else np.ldexp(scaled.sum(), exponent),
-        "mean": np.ldexp(centre, exponent),
+        "mean": np.ldexp(centre + shift, exponent),
     }
     if ddof < n:
         variance = m2 / (n - ddof)

@@ -22,7 +22,8 @@ int64_t nc_analytics_basic_statistics_scratch(int64_t n, int64_t n_percentiles);
 /*
  * Statistics of values [n]: what NumPy and SciPy say of the same array, for special values too.
  *
- *   sum, mean      sum over blocks of 2048 values, then of the blocks with compensation; sum / n
+ *   sum            of blocks of 2048 values, the blocks added with compensation
+ *   mean           of the blocks' means, kept to twice the precision: no offset costs digits
  *   variance, std  sum (x - mean)^2 / (n - ddof), and its root; NaN where ddof >= n
  *   sem            std / sqrt(n)
  *   min, max       and range = max - min

@@ -23,8 +23,8 @@ static int exponent_of(double range) {
     return exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent;
 }
 
-static void set_shape(nc_basic_statistics *s, const nc_moments *m, double mean) {
-    double m2 = m->m2 / m->n, least = EPSILON * mean;
+static void set_shape(nc_basic_statistics *s, const nc_moments *m) {
+    double m2 = m->m2 / m->n, least = EPSILON * m->mean;
     if (m2 <= least * least)
         return;
     s->skewness = m->m3 / m->n / (m2 * sqrt(m2));
@@ -36,18 +36,17 @@ static void set_moments(nc_basic_statistics *s, const double *values, const nc_m
                         int64_t ddof) {
     int exponent = exponent_of(first->max - first->min);
     nc_moments m = exponent ? nc_moments_of(values, s->count, ldexp(1.0, -exponent)) : *first;
-    double sum = m.sum + m.sum_low, mean = sum / m.n;
     s->sum = first->sum + first->sum_low;
     if (!isfinite(s->sum))
-        s->sum = ldexp(sum, exponent);
-    s->mean = ldexp(mean, exponent);
+        s->sum = ldexp(m.sum + m.sum_low, exponent);
+    s->mean = ldexp(m.mean + m.mean_low, exponent);
     if (ddof < s->count) {
         double variance = m.m2 / (double)(s->count - ddof);
         s->variance = ldexp(variance, 2 * exponent);
         s->std = ldexp(sqrt(variance), exponent);
         s->sem = s->std / sqrt(m.n);
     }
-    set_shape(s, &m, mean);
+    set_shape(s, &m);
 }
 
 static void set_constant(nc_basic_statistics *s, double value, int64_t ddof) {

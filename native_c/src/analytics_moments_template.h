@@ -41,9 +41,15 @@ NC_TARGET static void NC_NAME(moments_sums)(const double *values, int64_t n, dou
                                             double *sums) {
     for (int group = 0; group < MOMENTS_LANES; group += MOMENTS_GROUP) {
         NC_NAME(lanes) sum[MOMENTS_VECTORS] = {{0}};
-        for (int64_t i = group; i < n; i += MOMENTS_LANES)
+        for (int64_t first = 0; first < n; first += MOMENTS_RUN) {
+            int64_t end = n - first < MOMENTS_RUN ? n : first + MOMENTS_RUN;
+            NC_NAME(lanes) run[MOMENTS_VECTORS] = {{0}};
+            for (int64_t i = first + group; i < end; i += MOMENTS_LANES)
+                for (int k = 0; k < MOMENTS_VECTORS; k++)
+                    run[k] += *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k) * scale;
             for (int k = 0; k < MOMENTS_VECTORS; k++)
-                sum[k] += *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k) * scale;
+                sum[k] += run[k];
+        }
         memcpy(sums + group, sum, sizeof sum);
     }
 }

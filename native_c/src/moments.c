@@ -13,6 +13,8 @@
 /* Sums that a block keeps side by side: two of the widest registers hide the time of an addition.
  */
 #define MOMENTS_LANES 16
+/* Values of a run, whose sums are added up: short runs lose less to rounding than a long one. */
+#define MOMENTS_RUN 512
 /* Values per block: its second pass reads them from the first-level cache, 16 KB. */
 #define MOMENTS_BLOCK 2048
 /* Values per chunk of the pool, a whole number of blocks: about 8 us of work. */
