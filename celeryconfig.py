@@ -20,9 +20,6 @@ _deployment = Deployment.from_environment()
 broker_url = _deployment.broker_url
 result_backend = f"{SCHEME}+{_deployment.backend_url}"
 
-# TLS, where the address is rediss://.
-globals().update(_deployment.tls_settings)
-
 broker_transport_options: dict[str, Any] = {
     **_deployment.transport_options,
     # A message that is not acknowledged for this long is run again: longer than any job may take.

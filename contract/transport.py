@@ -1,7 +1,8 @@
 """Our transport: kombu's for Redis, under a scheme of its own, that one bad entry cannot end.
 
-`gristmill://` and `gristmill+socket://` are redis:// and redis+socket:// with this transport. It has
-a scheme because Celery's `broker_transport` is dropped on failover and ignored for sockets.
+`gristmill://`, `gristmills://` and `gristmill+socket://` are redis://, rediss:// and redis+socket://
+with this transport. It has a scheme because Celery's `broker_transport` is dropped on failover and
+ignored for sockets.
 """
 
 import json

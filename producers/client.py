@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Self, TypeVar
 
 import redis
 from celery import Celery, states
@@ -102,13 +102,7 @@ class Client:
             raise self._refusal(error) from error
         return self.job(operation, job_id)
 
-    @overload
-    def job(self, operation: Operation[Any, R], job_id: str) -> Job[R]: ...
-
-    @overload
-    def job(self, operation: str, job_id: str) -> Job[Any]: ...
-
-    def job(self, operation: Operation[Any, Any] | str, job_id: str) -> Job[Any]:
+    def job(self, operation: Operation[Any, R] | str, job_id: str) -> Job[R]:
         """Return the handle of a job that this or another process submitted."""
         declared = find_operation(operation) if isinstance(operation, str) else operation
         return Job(job_id, self, declared.read_result, self.timeout)
@@ -187,11 +181,11 @@ class _Process:
     def __init__(self, deployment: Deployment) -> None:
         self.pid = os.getpid()
         self.app = celery_app(deployment)
-        # A sleep on a wake-up list holds a connection for the length of a nap.
-        options: dict[str, Any] = {"socket_timeout": CONNECT_SECONDS + _NAP_SECONDS}
-        if not deployment.url.startswith("unix:"):
-            options |= {"socket_connect_timeout": CONNECT_SECONDS, "socket_keepalive": True}
-        self.redis = redis.Redis.from_url(deployment.url, **options)
+        self.redis = redis.Redis.from_url(
+            deployment.url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=CONNECT_SECONDS + _NAP_SECONDS,
+        )
         self.clock = BrokerClock(self.redis)
 
 
@@ -207,7 +201,6 @@ def celery_app(deployment: Deployment) -> Celery:
             "socket_timeout": CONNECT_SECONDS,
         },
         result_backend_transport_options=deployment.transport_options,
-        **deployment.tls_settings,
         redis_socket_connect_timeout=CONNECT_SECONDS,
         redis_socket_timeout=CONNECT_SECONDS,
         broker_pool_acquire_timeout=CONNECT_SECONDS,
