@@ -14,10 +14,24 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 from kombu import serialization
+from kombu.exceptions import EncodeError
 from numpy.typing import NDArray
 
 from contract.arrays import DTYPES, MAX_ARRAY_BYTES
 from contract.errors import MessageError
+
+__all__ = [
+    "ARRAY_EXTENSION",
+    "BATCH",
+    "CONTENT_TYPE",
+    "CONTROL",
+    "INLINE",
+    "SERIALIZER",
+    "EncodeError",
+    "Limits",
+    "decode",
+    "encode",
+]
 
 #: Name of the serializer in kombu, and the content type of its messages.
 SERIALIZER: Final = "gristmill"
@@ -70,13 +84,18 @@ BATCH: Final = Limits(
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as bytes: arrays, NumPy scalars, plain values, lists and maps of them."""
+    """Return `value` as bytes: arrays, NumPy scalars, plain values, lists and maps of them.
+
+    Raises `MessageError` for what cannot travel, and for more than the other side would read.
+    """
     try:
         packed: bytes = msgpack.packb(value, default=_pack, strict_types=False)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise MessageError(
             f"message: not encodable ({error}), expected plain values and arrays"
         ) from None
+    if len(packed) > INLINE.max_bytes:
+        raise MessageError(f"message: {len(packed)} bytes, expected at most {INLINE.max_bytes}")
     return packed
 
 

@@ -6,13 +6,14 @@ from typing import Any, Final
 import numpy as np
 from celery import states
 from celery.backends.redis import RedisBackend
+from kombu.exceptions import DecodeError
 from kombu.serialization import dumps, loads
 from kombu.utils.encoding import bytes_to_str
 
 from contract import codec
-from contract.arrays import summary, to_json
+from contract.arrays import describe, summary, to_json
 from contract.deployment import Deployment
-from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled
+from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
 
 #: How Celery's settings name this backend in front of a Redis URL.
 SCHEME: Final = "contract.results:Backend"
@@ -66,12 +67,8 @@ class Backend(RedisBackend):
         return encoded
 
     def decode(self, payload: Any) -> Any:
-        """Decode what `_encode` made; the first byte tells which of the two it is."""
-        if payload is None:
-            return None
-        if isinstance(payload, str) or bytes(payload[:1]) in _JSON_STARTS:
-            return loads(payload, content_type="application/json", content_encoding="utf-8")
-        return codec.decode(payload)
+        """Decode what `_encode` made."""
+        return None if payload is None else _decode(payload)
 
     def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
         """Store a task's meta and, at its end, wake who waits for it."""
@@ -83,6 +80,22 @@ class Backend(RedisBackend):
                 pipe.expire(wake, WAKE_SECONDS)
                 pipe.execute()
         return stored
+
+
+def read_meta(payload: bytes | str | None) -> dict[str, Any]:
+    """Return the meta that a result's key holds; its status is PENDING where there is none.
+
+    Raises `MessageError` for what is no meta: a result is input like any other.
+    """
+    if payload is None:
+        return {"status": states.PENDING, "result": None}
+    try:
+        meta = _decode(payload)
+    except DecodeError as error:
+        raise MessageError(f"result: undecodable ({error}), expected JSON or msgpack") from None
+    if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
+        raise MessageError(f"result: {describe(meta)}, expected a map with a status")
+    return {"result": None, **meta}
 
 
 def error_from_meta(meta: dict[str, Any]) -> GristmillError:
@@ -104,6 +117,13 @@ def error_from_meta(meta: dict[str, Any]) -> GristmillError:
     kind = _FOREIGN.get(name, InternalError)
     details = (str(meta.get("traceback") or ""),) if kind is InternalError else ()
     return kind(f"{name}: {said}", *details)
+
+
+def _decode(payload: bytes | str) -> Any:
+    # The first byte tells JSON from msgpack, where both of these are small numbers.
+    if isinstance(payload, str) or payload[:1] in _JSON_STARTS:
+        return loads(payload, content_type="application/json", content_encoding="utf-8")
+    return codec.decode(payload)
 
 
 def _holds_arrays(value: Any) -> bool:

@@ -1,16 +1,17 @@
 """The client: carries requests to the workers of one deployment and finds their results."""
 
+import math
 import os
-import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import redis
-from celery import Celery, states
+from celery import Celery
 from celery.exceptions import OperationalError
 
 from contract import codec
@@ -18,13 +19,13 @@ from contract.arrays import summary
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
-from contract.errors import BrokerUnavailable, InvalidRequest, QueueFull
+from contract.errors import BrokerUnavailable, MessageError, QueueFull
 from contract.families import operation as find_operation
 from contract.operation import Operation, Result, Submitter, fields_of
 from contract.payloads import InlinePayloads
-from contract.results import SCHEME
+from contract.results import SCHEME, read_meta
 from contract.transport import Amqp
-from producers.job import Job
+from producers.job import Job, check_seconds
 
 R = TypeVar("R", bound=Result)
 
@@ -40,8 +41,11 @@ _NAP_SECONDS: Final = 2.0
 #: Seconds that a wish to cancel is kept for a job that waits in its queue.
 _CANCEL_SECONDS: Final = 24 * 3600
 
-#: Publishing tries again on a connection that broke: at once, then after 0.1 and 0.2 s.
-_RETRY: Final = {"max_retries": 3, "interval_start": 0.0, "interval_step": 0.1, "interval_max": 0.2}
+#: Pauses before each try to publish on a connection that broke, in seconds.
+_PAUSES: Final = (0.0, 0.0, 0.1, 0.2)
+
+#: Most connections that the threads of one process publish on; more threads wait for one another.
+_MAX_CONNECTIONS: Final = 32
 
 
 class Client:
@@ -63,14 +67,11 @@ class Client:
         before every key, to `GRISTMILL_PREFIX`, then to none. `timeout` is how many seconds
         `job.result()` waits unless told otherwise; None waits for ever.
         """
-        if timeout is not None and not timeout >= 0:
-            raise InvalidRequest(f"timeout: {timeout!r}, expected seconds or None")
+        check_seconds("timeout", timeout)
         self.deployment = Deployment.from_environment(url, prefix)
         self.timeout = timeout
         self._payloads = InlinePayloads()
-        self._tokens: list[Token[Submitter | None]] = []
-        self._lock = threading.Lock()
-        self._process: _Process | None = None
+        self._processes: dict[int, _Process] = {}
 
     def submit(
         self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
@@ -78,8 +79,13 @@ class Client:
         """Enqueue a checked request and return its job; a submit that returned is accepted.
 
         A worker that gets the job later than `deadline_seconds` from now ends it with
-        `DeadlineExceeded`. Raises `BrokerUnavailable` or `QueueFull`; then nothing was enqueued.
+        `DeadlineExceeded`. Raises `QueueFull` when the broker has no room: nothing was enqueued.
+        Raises `BrokerUnavailable` when the broker does not say that it has the job; if it fell
+        silent in that very moment, the job may run all the same.
         """
+        check_seconds("deadline_seconds", deadline_seconds)
+        if deadline_seconds == math.inf:
+            deadline_seconds = None
         process = self._here()
         fields, references = self._payloads.pack(fields_of(request))
         job_id = str(uuid.uuid4())
@@ -87,7 +93,7 @@ class Client:
             now = process.clock.now()
             deadline = None if deadline_seconds is None else now + deadline_seconds
             envelope = Envelope(submitted_at=now, deadline=deadline, references=references)
-            process.app.send_task(
+            process.publish(
                 operation.name,
                 kwargs=fields,
                 task_id=job_id,
@@ -96,8 +102,9 @@ class Client:
                 headers={HEADER: envelope.to_header()},
                 argsrepr="()",
                 kwargsrepr=summary(fields),
-                retry_policy=_RETRY,
             )
+        except codec.EncodeError as error:
+            raise MessageError(f"{operation.name}: {error}") from None
         except (OperationalError, redis.RedisError) as error:
             raise self._refusal(error) from error
         return self.job(operation, job_id)
@@ -109,14 +116,12 @@ class Client:
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
-        backend = self._here().app.backend
+        process = self._here()
         try:
-            payload = backend.client.get(backend.get_key_for_task(job_id))
+            payload = process.redis.get(process.app.backend.get_key_for_task(job_id))
         except redis.RedisError as error:
             raise self._refusal(error) from error
-        pending = {"status": states.PENDING, "result": None}
-        meta: dict[str, Any] = backend.decode(payload) if payload else pending
-        return meta
+        return read_meta(payload)
 
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
@@ -138,15 +143,13 @@ class Client:
 
     def close(self) -> None:
         """Give back the connections; the next call opens new ones."""
-        with self._lock:
-            process, self._process = self._process, None
-        if process is not None and process.pid == os.getpid():
-            process.app.close()
-            process.redis.close()
+        process = self._processes.pop(os.getpid(), None)
+        if process is not None:
+            process.close()
 
     def __enter__(self) -> Self:
         """Make this client the current one."""
-        self._tokens.append(_current.set(self))
+        _current.set((*_current.get(), self))
         return self
 
     def __exit__(
@@ -156,21 +159,19 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Make the client before it the current one again, and close this one."""
-        _current.reset(self._tokens.pop())
+        _current.set(_current.get()[:-1])
         self.close()
 
     def _here(self) -> "_Process":
-        # Connections must not be shared with a parent process: a forked child makes its own.
-        process = self._process
-        if process is None or process.pid != os.getpid():
-            with self._lock:
-                process = self._process
-                if process is None or process.pid != os.getpid():
-                    process = self._process = _Process(self.deployment)
-        return process
+        # Connections must not be shared with a parent process: a forked child makes its own. Two
+        # threads may both make them, and one's are dropped unused; a lock could be held in a fork.
+        pid = os.getpid()
+        return self._processes.get(pid) or self._processes.setdefault(
+            pid, _Process(self.deployment)
+        )
 
     def _refusal(self, error: Exception) -> BrokerUnavailable | QueueFull:
-        if "OOM" in str(error) or isinstance(error, redis.exceptions.OutOfMemoryError):
+        if redis.exceptions.OutOfMemoryError in map(type, (error, error.__cause__)):
             return QueueFull(f"broker {self.deployment.safe_url}: out of memory ({error})")
         return BrokerUnavailable(f"broker {self.deployment.safe_url}: {error}")
 
@@ -179,39 +180,63 @@ class _Process:
     """What one process holds open for a client."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self.pid = os.getpid()
         self.app = celery_app(deployment)
+        # Celery's own pool would be shared by all clients of a process, and outlive them; and an
+        # address from its configuration gives way to CELERY_BROKER_URL, which some other app set.
+        connection = self.app.connection_for_write(deployment.broker_url)
+        self._connections = connection.Pool(limit=_MAX_CONNECTIONS)
         self.redis = redis.Redis.from_url(
             deployment.url,
             socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=CONNECT_SECONDS + _NAP_SECONDS,
+            socket_timeout=CONNECT_SECONDS,
         )
         self.clock = BrokerClock(self.redis)
+
+    def publish(self, name: str, **message: Any) -> None:
+        """Send a task, again on a new connection where one broke, until time is up."""
+        give_up_at = time.monotonic() + CONNECT_SECONDS
+        for pause in _PAUSES:
+            if pause:
+                time.sleep(pause)
+            try:
+                with self._connections.acquire(block=True) as connection:
+                    self.app.send_task(name, connection=connection, retry=False, **message)
+            except OperationalError as error:
+                failure = error
+            else:
+                return
+            if isinstance(failure.__cause__, redis.ResponseError) or time.monotonic() > give_up_at:
+                break
+        raise failure
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._connections.force_close_all()
+        self.redis.close()
+        self.app.close()
 
 
 def celery_app(deployment: Deployment) -> Celery:
     """Return a Celery app that sends jobs to a deployment and reads results; it knows no tasks."""
     app = Celery("gristmill-producer", amqp=Amqp, set_as_current=False)
+    # The setting of this name would give way to CELERY_RESULT_BACKEND.
+    app.backend_cls = f"{SCHEME}+{deployment.backend_url}"
     app.conf.update(
         broker_url=deployment.broker_url,
-        result_backend=f"{SCHEME}+{deployment.backend_url}",
         broker_transport_options={
             **deployment.transport_options,
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_timeout": CONNECT_SECONDS,
+            "max_retries": 0,  # connecting is tried again by whoever publishes
         },
         result_backend_transport_options=deployment.transport_options,
-        redis_socket_connect_timeout=CONNECT_SECONDS,
-        redis_socket_timeout=CONNECT_SECONDS,
-        broker_pool_acquire_timeout=CONNECT_SECONDS,
         broker_connection_timeout=CONNECT_SECONDS,
     )
     return app
 
 
-_current: ContextVar[Submitter | None] = ContextVar("gristmill_client", default=None)
+_current: ContextVar[tuple[Submitter, ...]] = ContextVar("gristmill_clients", default=())
 _default: Client | None = None
-_default_lock = threading.Lock()
 
 
 def connect(
@@ -222,16 +247,14 @@ def connect(
 ) -> Client:
     """Make and return the client that this process uses wherever no other is current."""
     global _default
-    client = Client(url, prefix=prefix, timeout=timeout)
-    with _default_lock:
-        _default = client
+    _default = client = Client(url, prefix=prefix, timeout=timeout)
     return client
 
 
 @contextmanager
 def submitting_through(submitter: Submitter) -> Iterator[None]:
     """Send every operation called in this block through `submitter`."""
-    token = _current.set(submitter)
+    token = _current.set((*_current.get(), submitter))
     try:
         yield
     finally:
@@ -240,4 +263,5 @@ def submitting_through(submitter: Submitter) -> Iterator[None]:
 
 def current() -> Submitter:
     """Return the client of the innermost `with` block, else the process's, made on first use."""
-    return _current.get() or _default or connect()
+    clients = _current.get()
+    return clients[-1] if clients else _default or connect()

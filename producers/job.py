@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from celery import states
 
-from contract.errors import ResultTimeout
+from contract.errors import InvalidRequest, ResultTimeout
 from contract.operation import Result
 from contract.results import error_from_meta
 
@@ -65,6 +66,7 @@ class Job(Generic[R]):
         Waits at most `timeout` seconds, the client's `timeout` when None, and then raises
         `ResultTimeout`; the job goes on and may be waited for again.
         """
+        check_seconds("timeout", timeout)
         limit = self._default_timeout if timeout is None else timeout
         deadline = float("inf") if limit is None else time.monotonic() + limit
         while True:
@@ -92,8 +94,9 @@ class Job(Generic[R]):
         meta = self._results.look(self.id)
         if meta["status"] == states.SUCCESS:
             return 1.0
-        told = meta.get("result")
-        return float(told.get("progress", 0.0)) if isinstance(told, dict) else 0.0
+        told = meta["result"]
+        done = told.get("progress") if isinstance(told, dict) else None
+        return min(max(float(done), 0.0), 1.0) if isinstance(done, int | float) else 0.0
 
     def cancel(self) -> None:
         """Ask for the job's end: a queued job will not run, a running one stops at its next step.
@@ -102,6 +105,12 @@ class Job(Generic[R]):
         its result.
         """
         self._results.cancel(self.id)
+
+
+def check_seconds(argument: str, value: object) -> None:
+    """Raise `InvalidRequest` unless `value` is None or a number of seconds, zero or more."""
+    if value is not None and not (isinstance(value, Real) and float(value) >= 0):
+        raise InvalidRequest(f"{argument}: {value!r}, expected seconds, zero or more, or None")
 
 
 def _status(meta: dict[str, Any]) -> str:

@@ -1,10 +1,13 @@
 """What all tests share: an environment without a deployment of ours, and patient properties."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 from contract.deployment import PREFIX_VARIABLE, URL_VARIABLE
+from gristmill.server import EmbeddedServer
 
 # A deployment that happens to be set up in the shell is no place for tests.
 for variable in (URL_VARIABLE, PREFIX_VARIABLE):
@@ -13,3 +16,10 @@ for variable in (URL_VARIABLE, PREFIX_VARIABLE):
 # A busy machine is no failure. CI draws the same examples each time; other runs look further.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """Start one server for the tests that do it no harm, each under a prefix of its own."""
+    with EmbeddedServer() as server:
+        yield server

@@ -15,7 +15,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def client(server: EmbeddedServer) -> Iterator[Client]:
-    """A client with a deployment to itself, in which nobody works."""
+    """Make a client with a deployment to itself, in which nobody works."""
     client = Client(server.url, prefix=f"client{next(_numbers)}:", timeout=5)
     yield client
     client.close()
@@ -23,6 +23,6 @@ def client(server: EmbeddedServer) -> Iterator[Client]:
 
 @pytest.fixture
 def raw(server: EmbeddedServer) -> Iterator[redis.Redis]:
-    """The server itself."""
+    """Talk to the server itself."""
     with redis.Redis.from_url(server.url) as raw:
         yield raw

@@ -23,7 +23,8 @@ from contract import codec, payloads
 from contract.deployment import Deployment
 from contract.errors import BrokerUnavailable, InvalidRequest, MessageError, QueueFull
 from gristmill.server import EmbeddedServer, free_port
-from producers import Client, client as client_module, mcts
+from producers import Client, mcts
+from producers import client as client_module
 
 OPERATION = mcts.ucb1_selection
 REQUEST = OPERATION.build(visits=[[1, 2]], value_sums=[[0.5, 1.0]], parent_visits=[3])
@@ -426,7 +427,7 @@ def test_each_asyncio_task_has_a_current_client_of_its_own(server: EmbeddedServe
             return producers.current() is client
 
     async def both() -> list[bool]:
-        return await asyncio.gather(through("one"), through("two"))
+        return list(await asyncio.gather(through("one"), through("two")))
 
     assert asyncio.run(both()) == [True, True]
 
