@@ -65,24 +65,23 @@ def multi_armed_bandit(
         seed=seed,
     )
     _check_bandit(bandit)
-    counts, reward_sums = _read_state(bandit, counts, reward_sums)
-    arms, rewards = _read_observed(bandit, arms, rewards, counts.size)
+    state = _read_state(bandit, counts, reward_sums)
+    num_arms = state[0].size
+    observed = _read_observed(bandit, arms, rewards, num_arms)
     if outcomes is not None:
         outcomes = as_array("outcomes", outcomes, np.float64, 2)
-        require_shape("outcomes", outcomes, (len(outcomes), counts.size), "steps and counts")
+        require_shape("outcomes", outcomes, (len(outcomes), num_arms), "steps and counts")
         _check_rewards("outcomes", bandit, outcomes)
         num_selections = len(outcomes)
     _require("num_selections", num_selections, num_selections >= 0, "zero or more")
     _require("step", step, 0 <= step <= _MAX_PULLS, "from 0 to 2**62")
-    work = _work(bandit, counts, reward_sums, arms, rewards, outcomes, num_selections, step)
-    is_short = arms.size <= _OBSERVED and num_selections <= _first_piece(counts.size)
-    return run(work) if is_short else work
-
-
-def _first_piece(num_arms: int) -> int:
-    """Return how many steps are surely quick; each costs what 64 more arms would."""
-    grain: int = backend.current().optimization.BANDIT_GRAIN
-    return max(1, grain // (64 + num_arms))
+    kernels = backend.current().optimization
+    # What is surely quick: a step costs as much as 64 arms more.
+    first_piece = max(1, kernels.BANDIT_GRAIN // (64 + num_arms))
+    steps = range(step, step + num_selections)
+    work = _work(kernels, bandit, state, observed, outcomes, steps, first_piece)
+    is_quick = num_selections <= first_piece and observed[0].size <= _OBSERVED
+    return run(work) if is_quick else work
 
 
 def _check_bandit(bandit: Bandit) -> None:
@@ -155,36 +154,35 @@ def _check_rewards(name: str, bandit: Bandit, rewards: NDArray[np.float64]) -> N
 
 
 def _work(
+    kernels: Any,
     bandit: Bandit,
-    counts: NDArray[np.int64],
-    reward_sums: NDArray[np.float64],
-    arms: NDArray[np.int64],
-    rewards: NDArray[np.float64],
+    state: tuple[NDArray[np.int64], NDArray[np.float64]],
+    observed: tuple[NDArray[np.int64], NDArray[np.float64]],
     outcomes: NDArray[np.float64] | None,
-    num_steps: int,
-    step: int,
+    steps: range,
+    piece: int,
 ) -> Generator[float, None, dict[str, Any]]:
     """Do the work in pieces and yield between them the part that is done."""
-    kernels = backend.current().optimization
+    (counts, reward_sums), (arms, rewards) = state, observed
     for first in range(0, arms.size, _OBSERVED):
-        piece = slice(first, first + _OBSERVED)
-        kernels.bandit_observe(arms[piece], rewards[piece], counts, reward_sums)
-        yield 0.5 * min(1.0, (first + _OBSERVED) / arms.size)
+        now = slice(first, first + _OBSERVED)
+        kernels.bandit_observe(arms[now], rewards[now], counts, reward_sums)
+        yield 0.5 * min(1.0, now.stop / arms.size)
     means = np.divide(reward_sums, counts, out=np.zeros(counts.size), where=counts > 0)
-    chosen = np.empty(num_steps, np.int64)
-    paid = np.empty(0 if outcomes is None else num_steps)
+    chosen = np.empty(len(steps), np.int64)
+    paid = np.empty(0 if outcomes is None else len(steps))
     # Without outcomes the pulls that the kernel counts are only its own way to spread a batch.
-    state = (counts if outcomes is not None else counts.copy(), reward_sums, means)
-    done, size, begun = 0, _first_piece(counts.size), 0.5 if arms.size else 0.0
-    while done < num_steps:
-        piece = slice(done, min(done + size, num_steps))
+    known = (counts if outcomes is not None else counts.copy(), reward_sums, means)
+    done, begun = 0, 0.5 if arms.size else 0.0
+    while done < len(steps):
+        now = slice(done, min(done + piece, len(steps)))
         started = time.perf_counter()
-        rows = None if outcomes is None else outcomes[piece]
-        kernels.bandit_steps(bandit, step + done, rows, *state, chosen[piece], paid[piece])
+        rows = None if outcomes is None else outcomes[now]
+        kernels.bandit_steps(bandit, steps[done], rows, *known, chosen[now], paid[now])
         seconds = time.perf_counter() - started
-        done = piece.stop
-        yield begun + (1.0 - begun) * done / num_steps
-        size = max(1, int(size * min(8.0, _STEP_SECONDS / max(seconds, 1e-9))))
+        done = now.stop
+        yield begun + (1.0 - begun) * done / len(steps)
+        piece = max(1, int(piece * min(8.0, _STEP_SECONDS / max(seconds, 1e-9))))
     scores = np.empty(counts.size)
     kernels.bandit_scores(bandit, counts, reward_sums, means, scores)
     return {
@@ -194,7 +192,7 @@ def _work(
         "reward_sums": reward_sums,
         "means": means,
         "scores": scores,
-        "step": step + num_steps,
+        "step": steps.stop,
     }
 
 
