@@ -193,6 +193,8 @@ def to_json(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         exact = value.dtype.kind != "f" or bool(np.isfinite(value).all())
         return value.tolist() if exact else to_json(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list | tuple):

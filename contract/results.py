@@ -70,16 +70,21 @@ class Backend(RedisBackend):
         """Decode what `_encode` made."""
         return None if payload is None else _decode(payload)
 
-    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
-        """Store a task's meta and, at its end, wake who waits for it."""
-        stored = super()._set_with_state(key, value, state)
-        if state in states.READY_STATES:
-            wake = self._deployment.wake_key(self._strip_prefix(bytes_to_str(key)))
-            with self.client.pipeline(transaction=False) as pipe:
+    def _set_with_state(self, key: Any, value: Any, state: str) -> None:
+        """Store a task's meta, tell who listens and, at its end, wake who waits for it."""
+        self.ensure(self._store, (key, value, state))
+
+    def _store(self, key: Any, value: Any, state: str) -> None:
+        # All or nothing in one round trip: a result without its wake-up would be found late.
+        lifetime = self.failure_expires if state == states.FAILURE else None
+        with self.client.pipeline() as pipe:
+            pipe.set(key, value, ex=(self.expires if lifetime is None else lifetime) or None)
+            pipe.publish(key, value)
+            if state in states.READY_STATES:
+                wake = self._deployment.wake_key(self._strip_prefix(bytes_to_str(key)))
                 pipe.lpush(wake, b"1")
                 pipe.expire(wake, WAKE_SECONDS)
-                pipe.execute()
-        return stored
+            pipe.execute()
 
 
 def read_meta(payload: bytes | str | None) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _holds_arrays(value: Any) -> bool:
         return any(map(_holds_arrays, value.values()))
     if isinstance(value, list | tuple):
         return any(map(_holds_arrays, value))
-    return isinstance(value, np.ndarray | bytes)
+    return isinstance(value, np.ndarray | np.generic | bytes)
 
 
 _OURS = {error.__name__: error for error in ERRORS.values()}

@@ -15,11 +15,11 @@ from celery import Celery
 from celery.exceptions import OperationalError
 
 from contract import codec
-from contract.arrays import summary
+from contract.arrays import describe, summary
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
-from contract.errors import BrokerUnavailable, MessageError, QueueFull
+from contract.errors import BrokerUnavailable, InvalidRequest, MessageError, QueueFull
 from contract.families import operation as find_operation
 from contract.operation import Operation, Result, Submitter, fields_of
 from contract.payloads import InlinePayloads
@@ -110,7 +110,12 @@ class Client:
         return self.job(operation, job_id)
 
     def job(self, operation: Operation[Any, R] | str, job_id: str) -> Job[R]:
-        """Return the handle of a job that this or another process submitted."""
+        """Return the handle of a job that this or another process submitted.
+
+        Raises `InvalidRequest` for an id that no job has, `KeyError` for an unknown operation.
+        """
+        if not isinstance(job_id, str) or not job_id:
+            raise InvalidRequest(f"job_id: {describe(job_id)}, expected the id of a job")
         declared = find_operation(operation) if isinstance(operation, str) else operation
         return Job(job_id, self, declared.read_result, self.timeout)
 
