@@ -196,6 +196,8 @@ def _softmax(bandit: Bandit, steps: range, state: _State, learns: bool) -> Itera
         arm = int(np.searchsorted(running, uniforms[0] * running[-1], side="right"))
         before = means[arm]
         yield arm
+        if not learns:
+            continue
         if before == highest or means[arm] > highest:
             highest = means.max()
             weights = _softmax_weights(bandit, means, highest)
