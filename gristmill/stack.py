@@ -21,6 +21,9 @@ from gristmill.server import EmbeddedServer, free_port
 #: Running jobs get ten seconds when a worker stops (celeryconfig), and as long to be handed back.
 WORKER_STOP_SECONDS = 20.0
 
+#: Lines of a log that an error quotes.
+LAST_LINES = 20
+
 
 class StackError(RuntimeError):
     """Raised when a worker or Flower does not start."""
@@ -107,6 +110,14 @@ class Stack:
                 process.stop()
         self.server.stop()
 
+    def last_words(self, name: str) -> str:
+        """Return the end of a process's log in a form to add to an error; "" where none is kept."""
+        log = self._logs / f"{name}.log" if self._logs else None
+        if log is None or not log.is_file():
+            return ""
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "\n  ".join([f"; the end of {log.name}:", *lines])
+
     def __enter__(self) -> Self:
         """Start it."""
         return self.start()
@@ -147,10 +158,11 @@ class Stack:
         deadline = time.monotonic() + self._start_timeout
         while not answers():
             if self.ended:
-                raise StackError(f"{self.ended}: ended at start; its log says why")
+                raise StackError(f"{self.ended}: ended at start{self.last_words(self.ended)}")
             if time.monotonic() > deadline:
                 waited = f"{self._start_timeout:g} seconds"
-                raise StackError(f"{name}: no answer, expected one within {waited}")
+                said = self.last_words(name)
+                raise StackError(f"{name}: no answer, expected one within {waited}{said}")
 
     def _worker_answers(self) -> bool:
         deployment = Deployment.from_environment(self.url)
