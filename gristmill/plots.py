@@ -31,8 +31,12 @@ def plot(result: Result, axes: Axes) -> None:
 def _(result: BasicStatisticsResult, axes: Axes) -> None:
     """Draw range, standard deviation, percentiles, median and mean on one axis of values."""
     axes.hlines(0, result.min, result.max, color="0.6", label="range")
-    axes.hlines(0, result.mean - result.std, result.mean + result.std, lw=8, alpha=0.3, label="mean ± std")
-    axes.plot(result.percentiles, np.zeros(result.percentiles.size), "|", ms=18, label="percentiles")
+    axes.hlines(
+        0, result.mean - result.std, result.mean + result.std, lw=8, alpha=0.3, label="mean ± std"
+    )
+    axes.plot(
+        result.percentiles, np.zeros(result.percentiles.size), "|", ms=18, label="percentiles"
+    )
     axes.plot(result.median, 0, "d", label="median")
     axes.plot(result.mean, 0, "o", label="mean")
     axes.set(xlabel=f"value ({result.count:,} values)", yticks=[])
@@ -42,7 +46,7 @@ def _(result: BasicStatisticsResult, axes: Axes) -> None:
 @plot.register
 def _(result: ConnectionDiscoveryResult, axes: Axes) -> None:
     """Draw each kept pair as a dot in the matrix of windows, darker where it is stronger."""
-    dots = axes.scatter(result.j, result.i, s=1, c=result.strength, cmap="viridis_r", marker="s", lw=0)
+    dots = axes.scatter(result.j, result.i, s=1, c=result.strength, cmap="YlGnBu", marker="s", lw=0)
     axes.set(xlabel="window j", ylabel="window i", aspect="equal")
     axes.set(xlim=(-0.5, result.num_windows - 0.5), ylim=(result.num_windows - 0.5, -0.5))
     if result.strength.size:

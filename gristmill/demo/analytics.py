@@ -8,23 +8,24 @@ import numpy as np
 
 from contract.analytics import BasicStatisticsResult, basic_statistics
 from gristmill.demo import pictures
-from gristmill.demo.chapter import Chapter, Picture, Table
+from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
-from gristmill.demo.series import Data, Series
+from gristmill.demo.series import Data, Series, sources
 
 QUESTION: Final = "What did each year look like, and how fast did CO2 grow?"
 
 YearlyStatistics = dict[int, BasicStatisticsResult]
 
 
-def tell(mill: Mill, data: Data) -> Chapter:
-    """Describe every year of the three series, the series as a whole, and CO2's growth by decade."""
+def tell(mill: Mill, data: Data, size: Size) -> Chapter:
+    """Describe every year of the three series, each series as a whole, and CO2's decades.
+
+    The record is all there is to describe, so `size` changes nothing.
+    """
     series = (data.co2, data.nino, data.sunspots)
     years = [(each, year, values) for each in series for year, values in each.by_year().items()]
     whole = [(each, 0, each.values) for each in series]
-    requests = [
-        {"values": values, "nan_policy": "omit"} for _, _, values in (*whole, *years)
-    ]
+    requests = [{"values": values, "nan_policy": "omit"} for _, _, values in (*whole, *years)]
     results = mill.grind(basic_statistics, requests, "every year of three series")
     yearly: dict[str, YearlyStatistics] = {each.name: {} for each in series}
     for (each, year, _), result in zip(years, results[len(whole) :], strict=True):
@@ -33,9 +34,10 @@ def tell(mill: Mill, data: Data) -> Chapter:
     picture = Picture(
         name="years",
         caption=(
-            "Each year's percentiles 5 to 95 (light), 25 to 75 (dark) and median (line); below, the mean growth of "
-            "CO2 by decade with its standard error."
+            "Each year's percentiles 5 to 95 (light), 25 to 75 (dark) and median (line); below, "
+            "the mean growth of CO2 by decade with its standard error."
         ),
+        source=sources(*series),
         size=(10.0, 10.0),
         draw=partial(pictures.years, series=series, yearly=yearly, decades=decades),
     )
@@ -57,8 +59,10 @@ def growth_by_decade(mill: Mill, yearly: YearlyStatistics) -> YearlyStatistics:
     years = sorted(yearly)[1:]
     means = np.array([yearly[year].mean for year in years])
     growth, ends = np.diff(means), np.array(years[1:])
-    decades = [int(decade) for decade in np.unique(ends // 10 * 10) if np.sum(ends // 10 * 10 == decade) > 2]
-    requests = [{"values": growth[ends // 10 * 10 == decade]} for decade in decades]
+    decade_of = ends // 10 * 10
+    # Less than a whole decade is no decade: the record's first and last years stay out.
+    decades = [decade for decade in np.unique(decade_of).tolist() if sum(decade_of == decade) > 8]
+    requests = [{"values": growth[decade_of == decade]} for decade in decades]
     results = mill.grind(basic_statistics, requests, "growth of CO2 by decade")
     return dict(zip(decades, results, strict=True))
 
@@ -73,16 +77,23 @@ def findings(
     strongest = max(sun, key=lambda year: sun[year].mean)
     warmest, coldest = (pick(nino, key=lambda year: nino[year].mean) for pick in (max, min))
     missing = sum(result.missing for result in co2.values())
-    return (
-        f"CO2 rose from {co2[first].mean:.1f} ppm in {first} to {co2[last].mean:.1f} ppm in {last}; "
-        f"its growth went from {_growth(decades[early])} in the {early}s to "
-        f"{_growth(decades[late])} in the {late}s.",
-        f"The Sun was most active in {strongest}, with {sun[strongest].mean:.0f} spots on average "
-        f"and {sun[strongest].max:.0f} in its highest month.",
-        f"Niño 3.4 was warmest in {warmest} ({nino[warmest].mean:+.1f} °C) and coldest in {coldest} "
-        f"({nino[coldest].mean:+.1f} °C).",
-        f"{missing} weeks of CO2 have no measurement: they were left out by `nan_policy=\"omit\"` and counted.",
+    rise = (
+        f"CO2 rose from {co2[first].mean:.1f} ppm in {first} to {co2[last].mean:.1f} ppm in "
+        f"{last}; its growth went from {_growth(decades[early])} in the {early}s to "
+        f"{_growth(decades[late])} in the {late}s."
     )
+    activity = (
+        f"The Sun was most active in {strongest}, with {sun[strongest].mean:.0f} spots on average "
+        f"and {sun[strongest].max:.0f} in its highest month."
+    )
+    warmth = (
+        f"Niño 3.4 was warmest in {warmest} ({nino[warmest].mean:+.1f} °C) and coldest in "
+        f"{coldest} ({nino[coldest].mean:+.1f} °C), as means of the year."
+    )
+    gaps = (
+        f'{missing} weeks of CO2 have no value: nan_policy="omit" leaves them out and counts them.'
+    )
+    return rise, activity, warmth, gaps
 
 
 def table(series: Sequence[Series], results: Sequence[BasicStatisticsResult]) -> Table:
@@ -90,16 +101,16 @@ def table(series: Sequence[Series], results: Sequence[BasicStatisticsResult]) ->
     rows = tuple(
         (
             f"{each.name}, {each.unit}" if each.unit else each.name,
-            f"{each.calendar_years[0]} to {each.calendar_years[-1]}",
+            f"{each.calendar_years[0]}-{each.calendar_years[-1]}",
             f"{result.count:,}",
-            f"{result.mean:.2f}",
+            f"{result.mean:z.1f}",
             *(f"{value:.1f}" for value in result.percentiles[[0, 2, 4]]),
             f"{result.max:.1f}",
             f"{result.skewness:+.2f}",
         )
         for each, result in zip(series, results, strict=True)
     )
-    columns = ("series", "years", "values", "mean", "5 %", "median", "95 %", "max", "skewness")
+    columns = ("series", "years", "count", "mean", "5 %", "median", "95 %", "max", "skew")
     return Table(title="The whole series", columns=columns, rows=rows)
 
 

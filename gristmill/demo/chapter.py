@@ -22,7 +22,7 @@ class Size:
 
 
 #: What `gristmill demo` runs.
-FULL = Size(num_shifts=99, num_seeds=24, num_trees=32, num_descents=200)
+FULL = Size(num_shifts=99, num_seeds=24, num_trees=40, num_descents=150)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Picture:
     name: str
     #: What it shows, in full sentences.
     caption: str
+    #: Whose numbers it shows.
+    source: str
     #: Width and height in inches.
     size: tuple[float, float]
     #: Draws it into an empty figure.

@@ -1,4 +1,4 @@
-"""Trees of choices that search side by side; their next steps are chosen by jobs, a batch of trees each."""
+"""Trees of choices that search side by side; jobs choose their next steps, a batch at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +11,8 @@ from contract.mcts import Ucb1SelectionResult, ucb1_selection
 from contract.operation import Job
 from gristmill.demo.models import LEVELS, Path, num_choices
 
-#: Weight of exploration: about the spread of one score, which is what UCB1's root of 2 is to a spread of one half or more.
+#: Weight of exploration: about the spread of a score from year to year, 0.17. UCB1's root of 2 is
+#: meant for values that spread over all of [0, 1].
 EXPLORATION: Final = 0.2
 
 #: Fetches a selection's result.

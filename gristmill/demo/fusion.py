@@ -1,8 +1,8 @@
-"""The chapter of `fusion`: which windows of El Niño and of the Sun resemble windows of CO2's growth.
+"""The chapter of `fusion`: which windows of El Niño and the Sun resemble those of CO2's growth.
 
-A window is three years of one series, its embedding the 36 monthly values less their mean, so the cosine of
-two embeddings is their correlation. Copies of the growth that are shifted in time along the record keep its rhythm but lose its true
-place: what they reach by chance is the yardstick.
+A window is three years of one series, its embedding the 36 monthly values less their mean: so the
+cosine of two embeddings is their correlation. Copies of the growth that are shifted along the
+record keep its rhythm but lose its place in time: what they reach is what chance can do.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from contract.fusion import ConnectionDiscoveryResult, connection_discovery
 from gristmill.demo import pictures
 from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
-from gristmill.demo.series import Data, without_trend
+from gristmill.demo.series import Data, sources, without_trend
 
 QUESTION: Final = "Does the growth of CO2 follow El Niño, the Sun, or neither?"
 
@@ -29,8 +29,8 @@ THRESHOLD: Final = 0.7
 #: Delays that are looked at, in months; positive when the growth comes later.
 DELAYS: Final = np.arange(-24, 25)
 
-#: A year, in milliseconds.
-YEAR_MS: Final = 365.2425 * 86_400_000
+#: Time in which the strength of a connection falls to 1/e, in milliseconds: five years.
+TIME_SCALE_MS: Final = 5 * 365.2425 * 86_400_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Windows:
             "timestamps_ms": np.tile(times, 3),
             "threshold": THRESHOLD,
             "cross_modal_only": True,
-            "time_scale_ms": YEAR_MS,
+            "time_scale_ms": TIME_SCALE_MS,
         }
 
 
@@ -88,15 +88,18 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     num_starts = batches[0].starts.size
     shares = np.array([_shares(result, num_starts) for result in results])
     nino, sun = (
-        Ties(name, shares[0, row], shares[1:, row]) for row, name in enumerate(("El Niño", "the Sun"))
+        Ties(name, shares[0, row], shares[1:, row])
+        for row, name in enumerate(("El Niño", "the Sun"))
     )
     found = results[0]
+    source = sources(data.co2, data.nino, data.sunspots)
     return Chapter(
         operation=connection_discovery.name,
         question=QUESTION,
         work=(
-            f"{len(requests)} jobs at once, each with {found.num_windows:,} windows of {WINDOW} months and "
-            f"{found.num_pairs_considered:,} pairs: one for the record, the others for shifted copies."
+            f"{len(requests)} jobs at once, each with {found.num_windows:,} windows of {WINDOW} "
+            f"months and {found.num_pairs_considered:,} pairs: one for the record, the others "
+            "for shifted copies."
         ),
         findings=(_finding(nino, size), _finding(sun, size)),
         table=table(found, batches[0].starts),
@@ -104,15 +107,18 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             Picture(
                 name="delays",
                 caption=(
-                    "Share of window pairs that are connected, by how much later the window of CO2's growth begins. "
-                    "The band is what 95 % of the shifted copies stay below."
+                    "Share of window pairs that are connected, by how much later the window of "
+                    "CO2's growth begins. The band is what 95 % of the shifted copies stay "
+                    "below."
                 ),
+                source=source,
                 size=(10.0, 4.6),
                 draw=partial(pictures.delays, ties=(nino, sun), delays=DELAYS),
             ),
             Picture(
                 name="connections",
                 caption="The connections of the record: one dot for each pair of windows.",
+                source=source,
                 size=(8.6, 7.4),
                 draw=partial(pictures.connections, result=found, starts=batches[0].starts),
             ),
@@ -152,11 +158,21 @@ def _shares(result: ConnectionDiscoveryResult, num_starts: int) -> NDArray[np.fl
 
 
 def _finding(ties: Ties, size: Size) -> str:
-    share, chance = f"{ties.shares.max():.0%}", f"p = {ties.chance:.2f}, {size.num_shifts} shifted copies"
-    when = f"{abs(ties.delay)} months {'later' if ties.delay > 0 else 'earlier'}"
+    share, chance = (
+        f"{ties.shares.max():.0%}",
+        f"p = {ties.chance:.2f}, {size.num_shifts} shifted copies",
+    )
+    when = f"{abs(ties.delay)} months {'earlier' if ties.delay < 0 else 'later'}"
     if ties.chance <= 0.05:
-        return f"CO2's growth follows {ties.name}: {share} of the windows are connected {when}, more than chance ({chance})."
-    return f"No tie to {ties.name}: at best {share} of the windows are connected ({when}), which chance reaches too ({chance})."
+        verb = "leads" if ties.delay < 0 else "follows"
+        return (
+            f"The growth of CO2 {verb} {ties.name}: {share} of its windows resemble those of "
+            f"{ties.name} when they begin {when}; chance does not reach that ({chance})."
+        )
+    return (
+        f"The growth of CO2 shows no tie to {ties.name}: at best {share} of its windows resemble "
+        f"those of {ties.name}, {when}, and chance reaches that too ({chance})."
+    )
 
 
 def table(result: ConnectionDiscoveryResult, starts: NDArray[np.datetime64]) -> Table:

@@ -1,7 +1,8 @@
 """The chapter of `mcts`: search trees choose a model of CO2's growth, and every step is a job.
 
-A model is a path through four choices. A descent ends in a whole model, filled up at random below the known part of the tree,
-which predicts one year drawn at random, unseen by its fit. The score goes back up the tree.
+A model is a path through four choices. A descent leaves the known part of a tree with one new
+choice and fills up the rest at random; the model then predicts one year, drawn at random, that its
+fit has not seen. The score goes back up the tree.
 """
 
 from functools import partial
@@ -14,8 +15,18 @@ from gristmill.demo import pictures
 from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.forest import Tree, descend, merged, most_visited
 from gristmill.demo.mill import Mill
-from gristmill.demo.models import CONSTANT, LEVELS, Models, Path, all_paths, describe
-from gristmill.demo.series import Data
+from gristmill.demo.models import (
+    CONSTANT,
+    LEVELS,
+    OPTIONS,
+    SUN_DELAYS,
+    Models,
+    Path,
+    all_paths,
+    describe,
+    in_words,
+)
+from gristmill.demo.series import Data, sources
 
 QUESTION: Final = "What explains the growth of CO2 in years that a model has not seen?"
 
@@ -31,14 +42,15 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     choice = most_visited(whole)
     means = {path: float(models.scores(path).mean()) for path in all_paths()}
     ranked = sorted(means, key=lambda path: -means[path])
+    source = sources(data.co2, data.nino, data.sunspots)
     num_jobs = mill.accounts[ucb1_selection.name].num_jobs
     num_scores = size.num_trees * size.num_descents
     return Chapter(
         operation=ucb1_selection.name,
         question=QUESTION,
         work=(
-            f"{num_jobs:,} jobs, each a batch of trees that asks for its next step: {size.num_trees} "
-                f"trees descended {size.num_descents} times."
+            f"{num_jobs:,} jobs, each a batch of trees that asks for its next step: "
+            f"{size.num_trees} trees descended {size.num_descents} times."
         ),
         findings=findings(models, means, ranked, choice, num_scores),
         table=table(models, ranked, choice),
@@ -46,16 +58,25 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             Picture(
                 name="tree",
                 caption=(
-                    "The merged tree: the wider a choice, the more often it was made; the darker, the higher the mean score "
-                    "that came back through it."
+                    "Above, the merged tree: the wider a choice, the more often it was made; the "
+                    "darker, the higher the mean score that came back through it; the chosen path "
+                    "is outlined. Below, from all models: the best mean score with each option."
                 ),
-                size=(10.0, 5.6),
-                draw=partial(pictures.tree, tree=whole, choice=choice),
+                source=source,
+                size=(10.0, 7.0),
+                draw=partial(
+                    pictures.tree, tree=whole, choice=choice, best_scores=best_by_option(means)
+                ),
             ),
             Picture(
                 name="growth",
-                caption="Measured growth of CO2, the chosen model, and the same model without El Niño.",
-                size=(10.0, 4.2),
+                caption=(
+                    "Measured growth of CO2, the chosen model, and the same model without El "
+                    "Niño. None of the models knows of volcanoes: the low growth after "
+                    "Pinatubo's eruption in June 1991 is beyond them."
+                ),
+                source=source,
+                size=(10.0, 4.4),
                 draw=partial(
                     pictures.growth,
                     growth=data.growth,
@@ -84,34 +105,47 @@ def search(mill: Mill, models: Models, size: Size) -> list[Tree]:
     return trees
 
 
+def best_by_option(means: dict[Path, float]) -> list[list[float]]:
+    """Return the best mean score of the models that have each option, level by level."""
+    return [
+        [max(means[path] for path in means if path[level] == option) for option in range(len(each))]
+        for level, each in enumerate(OPTIONS)
+    ]
+
+
 def without_nino(path: Path) -> Path:
     """Return the same model without El Niño."""
     return (0, 0, *path[2:])
-
-
-def without_sun(path: Path) -> Path:
-    """Return the same model without the Sun."""
-    return (*path[:3], 0)
 
 
 def findings(
     models: Models, means: dict[Path, float], ranked: list[Path], choice: Path, num_scores: int
 ) -> tuple[str, ...]:
     """Say what was chosen, what its parts are worth, and how near to the best it came."""
-    num_models = len(means)
-    constant, best, bare, found = (
-        _error(models, path) for path in (CONSTANT, ranked[0], without_nino(choice), choice)
+    found, bare, plain = (_error(models, path) for path in (choice, without_nino(choice), CONSTANT))
+    best = models.scores(ranked[0])
+    spread = float(best.std(ddof=1) / np.sqrt(best.size))
+    near = sum(mean >= best.mean() - spread for mean in means.values())
+    chosen = (
+        f"Chosen: {in_words(choice)}. Its error in an unseen year is {found:.2f} ppm a year (root "
+        f"mean square); without El Niño {bare:.2f}, for a constant {plain:.2f}."
     )
-    sunless = means[without_sun(choice)]
-    sun = "gains nothing by the Sun" if sunless >= means[choice] else "gains by the Sun"
+    check = (
+        f"The search saw {num_scores:,} scores of one year, "
+        f"{num_scores / len(means) / best.size:.0%} of all there are. Among all {len(means):,} "
+        f"models, computed afterwards, its choice has rank {ranked.index(choice) + 1} with a "
+        f"score of {means[choice]:.3f}; the best has {best.mean():.3f} ± {spread:.3f}, and "
+        f"{near} models are as good within that error."
+    )
+    return chosen, _worth_of_the_sun(means, choice), check
+
+
+def _worth_of_the_sun(means: dict[Path, float], choice: Path) -> str:
+    without, *others = (means[*choice[:3], sun] for sun in range(len(SUN_DELAYS)))
+    worth = "adds something" if max(others) > without else "adds nothing"
     return (
-        f"Chosen: {', '.join(word for word in describe(choice) if word != '—')}. Its typical error in an unseen year is {found:.2f} ppm a year; without "
-        f"El Niño {bare:.2f}, for a constant {constant:.2f}.",
-        f"The model {sun}: {means[choice]:.3f} with its choice, {sunless:.3f} without the Sun "
-        "(mean score; 0.5 is a constant's).",
-        f"The trees saw {num_scores:,} scores of one year, {num_scores / (num_models * models.years.size):.0%} of all. Checked "
-        f"afterwards against all {num_models:,} models in all {models.years.size} years, their choice ranks "
-        f"{ranked.index(choice) + 1}: {means[choice]:.3f} against {means[ranked[0]]:.3f} for the best ({best:.2f} ppm a year).",
+        f"The Sun {worth}: the chosen model scores {without:.3f} without it and {max(others):.3f} "
+        f"with it, at the best of {len(others)} delays (0.5 is a constant's score)."
     )
 
 

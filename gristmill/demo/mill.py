@@ -1,4 +1,4 @@
-"""The mill of the demo: a private server, a real worker, and the account of every job sent there."""
+"""The mill of the demo: a private server, a real worker, and the account of all jobs."""
 
 import os
 import statistics
@@ -66,12 +66,9 @@ class Account:
 
     @property
     def how(self) -> str:
-        """Say how the answers were made: `compiled, avx512, 2 threads`."""
-        ways = (
-            f"{backend}, {simd}, {threads} thread{'s' * (threads > 1)}"
-            for backend, simd, threads in sorted(self.made)
-        )
-        return " / ".join(ways)
+        """Say how the answers were made, backend, SIMD and threads: `compiled avx512 x 2`."""
+        ways = (f"{backend} {simd} x {threads}" for backend, simd, threads in sorted(self.made))
+        return "; ".join(ways)
 
 
 class Mill:
@@ -86,7 +83,7 @@ class Mill:
 
     def __init__(self, console: Console, num_workers: int | None = None) -> None:
         """Prepare it; nothing runs before the `with` block."""
-        self.num_workers = num_workers or len(os.sched_getaffinity(0))
+        self.num_workers = num_workers or _num_cores()
         #: The account of each operation, by its name.
         self.accounts: dict[str, Account] = {}
         self._console = console
@@ -176,6 +173,11 @@ class Mill:
         if bars.disable:
             done = f"{total:,} {unit}" if unit == "jobs" else f"{total:,} {unit}, {num_jobs:,} jobs"
             self._console.print(f"  {label}: {done} in {seconds:.1f} s, {state}", highlight=False)
+
+
+def _num_cores() -> int:
+    # macOS does not tell which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _bars(console: Console) -> Progress:

@@ -1,8 +1,8 @@
 """The chapter of `optimization`: learn month by month which rule of thumb to trust for the Sun.
 
-Each arm is a rule that forecasts next month's sunspot number from the months before. An arm pays 1 when its forecast is
-within ten of what came, else 0. The rows of these outcomes are replayed in the order of history: a policy sees only what
-the rule that it trusted paid.
+Each arm is a rule that forecasts next month's sunspot number from the months before. It pays 1 when
+its forecast is within ten of what came, else 0. These outcomes are replayed in the order of
+history: a policy sees only what the rule that it trusted paid.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ from contract.optimization import multi_armed_bandit
 from gristmill.demo import pictures
 from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
-from gristmill.demo.series import Data
+from gristmill.demo.series import Data, sources
 
-QUESTION: Final = "Which rule of thumb forecasts the Sun's next month, learned by trusting one each month?"
+QUESTION: Final = (
+    "Which rule of thumb forecasts the Sun's next month, learned by trusting one each month?"
+)
 
 #: How near a forecast must come to pay, in sunspots.
 TOLERANCE: Final = 10.0
@@ -74,7 +76,9 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     num_rules = len(outcomes.rules)
     start = {"counts": np.zeros(num_rules, np.int64), "reward_sums": np.zeros(num_rules)}
     # UCB1 draws no random numbers: every seed would give the same replay.
-    runs = [(name, seed) for name in POLICIES for seed in range(1 if name == "ucb1" else size.num_seeds)]
+    runs = [
+        (name, seed) for name in POLICIES for seed in range(1 if name == "ucb1" else size.num_seeds)
+    ]
     requests = [
         {**start, "outcomes": outcomes.paid, "seed": seed, **POLICIES[name]} for name, seed in runs
     ]
@@ -100,9 +104,11 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             Picture(
                 name="regret",
                 caption=(
-                    "Left: hits missed so far, compared with the rule that is best in hindsight (mean and range over the "
-                    "seeds). Right: how often each policy trusted each rule."
+                    "Left: hits missed so far, compared with the rule that is best in hindsight "
+                    "(mean and range over the seeds). Right: how often each policy trusted each "
+                    "rule."
                 ),
+                source=sources(data.sunspots),
                 size=(10.0, 4.6),
                 draw=partial(pictures.regret, outcomes=outcomes, replays=replays),
             ),
@@ -133,13 +139,16 @@ def findings(outcomes: Outcomes, replays: list[Replay]) -> tuple[str, ...]:
     shares = outcomes.paid.mean(axis=0)
     *learners, idle = replays
     first, *_, last = sorted(learners, key=lambda replay: -replay.hits.mean())
-    return (
-        f'The rule that is best in hindsight, "{outcomes.rules[outcomes.best]}", is within '
-        f"{TOLERANCE:.0f} spots in {shares.max():.1%} of the months; trusting a rule at random, in "
-        f"{idle.hits.mean():.1%}.",
-        f"{first.name} learned most: {first.hits.mean():.1%}, {_kept(first, idle):.0%} of what there was to gain; "
-        f"{last.name} least: {last.hits.mean():.1%}.",
+    range_of_rules = (
+        f'The rule that is best in hindsight, "{outcomes.rules[outcomes.best]}", comes within '
+        f"{TOLERANCE:.0f} spots in {shares.max():.1%} of the months; a rule drawn anew each month "
+        f"does in {idle.hits.mean():.1%}."
     )
+    learned = (
+        f"{first.name} learned most: {first.hits.mean():.1%}, {_kept(first, idle):.0%} of what "
+        f"there was to gain. {last.name} learned least: {last.hits.mean():.1%}."
+    )
+    return range_of_rules, learned
 
 
 def _kept(replay: Replay, idle: Replay) -> float:
@@ -154,13 +163,17 @@ def table(outcomes: Outcomes, replays: list[Replay]) -> Table:
             f"{replay.hits.size}",
             f"{replay.hits.mean():.1%}",
             f"{replay.regret[:, -1].mean():.0f}",
-            f"{replay.regret[:, -1].min():.0f} to {replay.regret[:, -1].max():.0f}",
+            _range(replay.regret[:, -1]),
             f"{replay.trust[outcomes.best]:.0%}",
         )
         for replay in replays
     )
-    columns = ("policy", "replays", "hits", "regret", "range", "trust in the best rule")
+    columns = ("policy", "replays", "hits", "regret", "range", "best rule")
     return Table(title="The policies", columns=columns, rows=rows)
+
+
+def _range(values: NDArray[np.float64]) -> str:
+    return f"{values.min():.0f} to {values.max():.0f}" if values.size > 1 else "-"
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,30 +1,44 @@
 """The pictures of the demo's report, each a function that fills an empty figure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gristmill.demo.models import LEVELS, OPTIONS, Path, describe
+
+# The functions import matplotlib when they draw: where it keeps its cache is settled by then.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
     from contract.analytics import BasicStatisticsResult
     from contract.fusion import ConnectionDiscoveryResult
     from gristmill.demo.forest import Tree
     from gristmill.demo.fusion import Ties
-    from gristmill.demo.models import Path
     from gristmill.demo.optimization import Outcomes, Replay
     from gristmill.demo.series import Series
 
-#: One hue for each series wherever it appears: CO2, El Niño, the Sun. Told apart by the colour-blind too.
+#: One hue for each series wherever it appears: CO2, El Niño, the Sun.
 CO2, NINO, SUN = "#0f766e", "#b91c1c", "#b45309"
 
 _HUES: Final = (CO2, NINO, SUN)
 
 #: Hues of the policies, in their order; the last is the yardstick's.
 _POLICY_HUES: Final = ("#1d4ed8", "#0f766e", "#b45309", "#9333ea", "#6b7280")
+
+#: What the series are, in full.
+_TITLES: Final = {
+    "CO2": "CO2 in the air at Mauna Loa, by week",
+    "Niño 3.4": "Sea surface temperature in the region Niño 3.4, departure from the month's normal",
+    "Sunspots": "Sunspot number, by month",
+}
+
+#: Scores between which the shades of the tree run: a constant's, and one that few choices reach.
+LEAST_SCORE, MOST_SCORE = 0.5, 0.65
 
 #: What every picture is drawn with, whatever the user's own settings say.
 STYLE: Final[dict[str, Any]] = {
@@ -59,8 +73,11 @@ def years(
         axes.fill_between(middle, low, high, color=hue, alpha=0.2, lw=0, label="5 % to 95 %")
         axes.fill_between(middle, quarter, three, color=hue, alpha=0.45, lw=0, label="25 % to 75 %")
         axes.plot(middle, median, color=hue, lw=1.2, label="median of the year")
-        axes.set(title=each.name, ylabel=each.unit or "spots", xlim=(middle[0], middle[-1]))
+        axes.set(
+            title=_TITLES[each.name], ylabel=each.unit or "spots", xlim=(middle[0], middle[-1])
+        )
     above[0].legend(loc="upper left")
+    above[-1].set(xlabel="year")
     _decades(below, decades)
 
 
@@ -78,10 +95,11 @@ def delays(figure: "Figure", ties: Sequence["Ties"], delays: NDArray[np.int64]) 
     panels = figure.subplots(1, len(ties), sharey=True)
     for axes, tie, hue in zip(panels, ties, _HUES[1:], strict=True):
         chance = np.quantile(tie.by_chance, 0.95, axis=0)
-        axes.fill_between(delays, 0, 100 * chance, color="0.88", label="95 % of the shifted copies")
+        axes.fill_between(delays, 0, 100 * chance, color="0.88", label="95 % of shifted copies")
         axes.plot(delays, 100 * tie.shares, color=hue, lw=2, label="the record")
         axes.axvline(0, color="0.4", lw=0.8)
-        axes.set(title=f"{tie.name} and the growth of CO2 (p = {tie.chance:.2f})")
+        name = tie.name[0].upper() + tie.name[1:]
+        axes.set(title=f"{name} and the growth of CO2 (p = {tie.chance:.2f})")
         axes.set(xlabel="months by which the growth comes later", xlim=(delays[0], delays[-1]))
         axes.legend(loc="upper left")
     panels[0].set(ylabel="connected windows, %", ylim=(0, None))
@@ -95,7 +113,7 @@ def connections(
 
     axes = figure.subplots()
     plot(result, axes)
-    names = ("El Niño", "the Sun", "growth of CO2")
+    names = ("El Niño", "the Sun", "the growth of CO2")
     decades = [index for index, month in enumerate(starts) if str(month).endswith("0-01")]
     ticks = [block * starts.size + index for block in range(3) for index in decades]
     labels = [str(starts[tick % starts.size])[:4] for tick in ticks]
@@ -109,10 +127,18 @@ def connections(
     for block in (0, 1):
         axes.annotate(
             f"windows of {names[block]}, by their first month",
-            (-0.09, 1 - (block + 0.5) / 2), xycoords="axes fraction", rotation=90, va="center", ha="right",
+            (-0.09, 1 - (block + 0.5) / 2),
+            xycoords="axes fraction",
+            rotation=90,
+            va="center",
+            ha="right",
         )
         axes.annotate(
-            f"windows of {names[block + 1]}", ((block + 0.5) / 2, -0.08), xycoords="axes fraction", ha="center", va="top",
+            f"windows of {names[block + 1]}",
+            ((block + 0.5) / 2, -0.08),
+            xycoords="axes fraction",
+            ha="center",
+            va="top",
         )
     axes.set_title("Connections between windows of different series")
 
@@ -121,11 +147,19 @@ def regret(figure: "Figure", outcomes: "Outcomes", replays: Sequence["Replay"]) 
     """Draw the regret of each policy over the months, and how often it trusted each rule."""
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     for replay, hue in zip(replays, _POLICY_HUES, strict=True):
-        mean, low, high = replay.regret.mean(axis=0), replay.regret.min(axis=0), replay.regret.max(axis=0)
+        mean, low, high = (
+            replay.regret.mean(axis=0),
+            replay.regret.min(axis=0),
+            replay.regret.max(axis=0),
+        )
         left.fill_between(outcomes.times, low, high, color=hue, alpha=0.15, lw=0)
         left.plot(outcomes.times, mean, color=hue, label=replay.name)
     left.legend(loc="upper left")
-    left.set(title="Regret against the best rule in hindsight", ylabel="hits missed so far", xlabel="month of the replay")
+    left.set(
+        title="Regret against the best rule in hindsight",
+        ylabel="hits missed so far",
+        xlabel="year",
+    )
     _trust(right, outcomes, replays)
 
 
@@ -133,58 +167,99 @@ def _trust(axes: "Axes", outcomes: "Outcomes", replays: Sequence["Replay"]) -> N
     trust = 100 * np.array([replay.trust for replay in replays]).T
     axes.imshow(trust, cmap="Blues", aspect="auto", vmin=0, vmax=100)
     for (rule, policy), share in np.ndenumerate(trust):
-        axes.text(policy, rule, f"{share:.0f}", ha="center", va="center", color="white" if share > 55 else "black")
+        axes.text(
+            policy,
+            rule,
+            f"{share:.0f}",
+            ha="center",
+            va="center",
+            color="white" if share > 55 else "black",
+        )
     hits = 100 * outcomes.paid.mean(axis=0)
-    rules = [f"{rule}\n(right in {hit:.0f} %)" for rule, hit in zip(outcomes.rules, hits, strict=True)]
+    rules = [
+        f"{rule}\n(right in {hit:.0f} %)" for rule, hit in zip(outcomes.rules, hits, strict=True)
+    ]
     axes.set_yticks(range(len(rules)), rules, fontsize=8)
-    axes.set_xticks(range(len(replays)), [replay.name.replace("_", "_\n").replace(" ", "\n") for replay in replays], fontsize=8)
+    axes.set_xticks(
+        range(len(replays)),
+        [replay.name.replace("_", "_\n").replace(" ", "\n") for replay in replays],
+        fontsize=8,
+    )
     axes.grid(visible=False)
     axes.set(title="Months in which a rule was trusted, %")
 
 
-def tree(figure: "Figure", tree: "Tree", choice: "Path") -> None:
-    """Draw the merged search tree as layers of cells, as wide as their visits."""
+def tree(
+    figure: "Figure", tree: "Tree", choice: Path, best_scores: Sequence[Sequence[float]]
+) -> None:
+    """Draw the merged search tree as layers of cells, and the best score with each option."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    from gristmill.demo.models import LEVELS
-
-    axes = figure.subplots()
-    shades = ScalarMappable(Normalize(0.5, 0.65), colormaps["YlGnBu"])
-    _layer(axes, tree, (), 0.0, 1.0, choice, shades)
-    axes.set(xlim=(0, 1), ylim=(len(LEVELS), 0), xlabel="share of all descents")
-    axes.set_yticks(np.arange(len(LEVELS)) + 0.5, LEVELS)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1))[:, 0]
+    axes = above.subplots()
+    shades = ScalarMappable(Normalize(LEAST_SCORE, MOST_SCORE), colormaps["YlGnBu"])
+    _layer(_Layers(axes, tree, choice, shades), (), 0.0, 100.0)
+    axes.set(xlim=(0, 100), ylim=(len(LEVELS), 0), xlabel="share of all descents, %")
+    axes.set_yticks(np.arange(len(LEVELS)) + 0.5, _level_labels())
     axes.grid(visible=False)
-    axes.set_title("Where the trees went; the chosen path is outlined")
-    figure.colorbar(shades, ax=axes, label="mean score (0.5: no better than a constant)", extend="both")
+    axes.set_title("Where the trees went")
+    above.colorbar(shades, ax=axes, label="mean score (0.5: a constant's)", extend="both")
+    panels = below.subplots(1, len(LEVELS), sharey=True, width_ratios=(13, 6, 6, 7))
+    for level, panel in enumerate(panels):
+        _by_option(panel, level, best_scores[level])
+    panels[0].set(ylabel="mean score", title="Checked afterwards: the best model with each option")
 
 
-def _layer(
-    axes: "Axes", tree: "Tree", path: "Path", left: float, width: float, choice: "Path", shades: Any
-) -> None:
-    from gristmill.demo.models import describe
+def _level_labels() -> list[str]:
+    return [level if level == "trend" else f"{level}\n(months)" for level in LEVELS]
 
-    node = tree.nodes.get(path)
-    if node is None or width < 0.002:
+
+@dataclass(frozen=True)
+class _Layers:
+    """What the cells of a tree are drawn with."""
+
+    axes: "Axes"
+    tree: "Tree"
+    choice: Path
+    shades: "ScalarMappable"
+
+
+def _layer(layers: _Layers, path: Path, left: float, width: float) -> None:
+    """Draw the choices below `path` side by side, and what is below each of them."""
+    node = layers.tree.nodes.get(path)
+    if node is None or width < 0.2:
         return
-    visits = node.visits / max(1, node.visits.sum())
-    for child, share in enumerate(visits * width):
-        below = (*path, child)
-        if node.visits[child]:
-            shade = shades.to_rgba(node.value_sums[child] / node.visits[child])
-            chosen = choice[: len(below)] == below
-            edge, line, order = ("black", 2.0, 3) if chosen else ("white", 0.5, 2)
-            axes.barh(len(path) + 0.5, share, 0.96, left, color=shade, edgecolor=edge, lw=line, zorder=order)
-            dark = sum(shade[:3]) < 1.5
-            if share > 0.035:
-                words = describe(below)[-1].replace(" ", "\n")
-                axes.text(
-                    left + share / 2, len(path) + 0.5, words, ha="center", va="center", fontsize=7,
-                    color="white" if dark else "black", zorder=4, clip_on=True,
-                )
-            _layer(axes, tree, below, left, share, choice, shades)
-        left += share
+    shares = width * node.visits / node.visits.sum()
+    for child in np.flatnonzero(node.visits).tolist():
+        score = node.value_sums[child] / node.visits[child]
+        start = left + float(shares[:child].sum())
+        _cell(layers, (*path, child), start, float(shares[child]), float(score))
+        _layer(layers, (*path, child), start, float(shares[child]))
+
+
+def _cell(layers: _Layers, path: Path, left: float, width: float, score: float) -> None:
+    red, green, blue, _ = layers.shades.cmap((score - LEAST_SCORE) / (MOST_SCORE - LEAST_SCORE))
+    middle, center = len(path) - 0.5, left + width / 2
+    chosen = layers.choice[: len(path)] == path
+    cell = layers.axes.barh(middle, width, 0.94, left, color=(red, green, blue))
+    cell.patches[0].set(edgecolor="black" if chosen else "white", lw=1.6 if chosen else 0.4)
+    cell.patches[0].set_zorder(3 if chosen else 2)
+    words = describe(path)[-1]
+    if width > 0.9 * len(words):
+        ink = "white" if red + green + blue < 1.5 else "black"
+        place = {"ha": "center", "va": "center"}
+        layers.axes.text(center, middle, words, place, color=ink, fontsize=8, zorder=4)
+
+
+def _by_option(axes: "Axes", level: int, scores: Sequence[float]) -> None:
+    """Draw the best score that a model reaches with each option of a level."""
+    options = ["none" if option is None else str(option) for option in OPTIONS[level]]
+    axes.plot(options, scores, "o", ms=5, color=CO2)
+    axes.axhline(LEAST_SCORE, color="0.4", lw=0.8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set(xlabel=_level_labels()[level].replace("\n", " "))
 
 
 def growth(
@@ -193,7 +268,16 @@ def growth(
     """Draw the measured growth of CO2 and what two models say of it."""
     axes = figure.subplots()
     axes.plot(growth.times, growth.values, color="0.55", lw=1, label="measured")
-    axes.plot(growth.times, without, color="0.25", lw=1.5, ls="--", label="the chosen model without El Niño")
+    axes.plot(
+        growth.times,
+        without,
+        color="0.25",
+        lw=1.5,
+        ls="--",
+        label="the chosen model without El Niño",
+    )
     axes.plot(growth.times, chosen, color=NINO, lw=2, label="the chosen model")
-    axes.set(title=growth.name, ylabel=growth.unit)
+    axes.set(
+        title="Growth of CO2 over the year around each month", ylabel=growth.unit, xlabel="year"
+    )
     axes.legend(loc="upper left")

@@ -1,9 +1,9 @@
 """The real series of the demo: read from the files in `data`, on one calendar of months."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ class Series:
 
     #: What it is, for titles and tables.
     name: str
+    #: Who measured it.
+    source: str
     #: Unit of the values; "" for none.
     unit: str
     #: When each value was measured, [n], datetime64 of days or of months, ascending.
@@ -45,7 +47,7 @@ class Series:
         found = self.times[np.minimum(where, self.times.size - 1)]
         if not np.array_equal(found, times):
             raise ValueError(f"times: not all in {self.name}, expected times that it has")
-        return type(self)(self.name, self.unit, times, self.values[where])
+        return replace(self, times=times, values=self.values[where])
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Data:
 
 def load() -> Data:
     """Read the committed files and derive the growth of CO2."""
-    co2 = _read("co2_weekly.csv", "ppm", "CO2 at Mauna Loa", "ppm", "D")
+    co2 = Series("CO2", "Scripps/CDIAC", "ppm", *_read("co2_weekly.csv", "ppm", "D"))
+    sunspots = _read("sunspots_monthly.csv", "number", "M")
+    nino = _read("nino34_monthly.csv", "anomaly", "M")
     return Data(
         co2=co2,
-        sunspots=_read("sunspots_monthly.csv", "number", "Sunspot number", "", "M"),
-        nino=_read("nino34_monthly.csv", "anomaly", "Niño 3.4 anomaly", "°C", "M"),
+        sunspots=Series("Sunspots", "NOAA/NGDC", "", *sunspots),
+        nino=Series("Niño 3.4", "NOAA/CPC", "°C", *nino),
         growth=growth(monthly_means(co2)),
     )
 
@@ -83,7 +87,7 @@ def monthly_means(weekly: Series) -> Series:
     sums = np.bincount(index, weekly.values[known], minlength=calendar.size)
     filled = np.flatnonzero(counts)
     values = np.interp(np.arange(calendar.size), filled, sums[filled] / counts[filled])
-    return Series(weekly.name, weekly.unit, calendar, values)
+    return replace(weekly, times=calendar, values=values)
 
 
 def growth(monthly: Series) -> Series:
@@ -91,7 +95,8 @@ def growth(monthly: Series) -> Series:
     span = 2 * HALF_YEAR
     values = monthly.values[span:] - monthly.values[:-span]
     times = monthly.times[HALF_YEAR:-HALF_YEAR]
-    return Series(f"Growth of {monthly.name}", f"{monthly.unit} a year", times, values)
+    name, unit = f"Growth of {monthly.name}", f"{monthly.unit} a year"
+    return Series(name, monthly.source, unit, times, values)
 
 
 def without_trend(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,8 +108,14 @@ def without_trend(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def _read(file: str, column: str, name: str, unit: str, step: str) -> Series:
+def sources(*series: Series) -> str:
+    """Say whose numbers the series are."""
+    return "Data: " + "; ".join(f"{each.name}: {each.source}" for each in series)
+
+
+def _read(file: str, column: str, step: str) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
+    """Return the times, in the first column of a file, and the values in `column`."""
     with (DATA / file).open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    times: NDArray[Any] = np.array([next(iter(row.values())) for row in rows], f"M8[{step}]")
-    return Series(name, unit, times, np.array([float(row[column] or "nan") for row in rows]))
+    times = np.array([next(iter(row.values())) for row in rows], f"M8[{step}]")
+    return times, np.array([float(row[column] or "nan") for row in rows])

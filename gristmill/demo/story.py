@@ -1,6 +1,5 @@
 """The course of the demo: its chapters in order, and what is shown of them in the terminal."""
 
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as RichTable
+from rich.text import Text
 
 import native_c
 from gristmill.demo import analytics, fusion, mcts, optimization, series
@@ -31,7 +31,8 @@ def machine(mill: Mill) -> str:
     version = ".".join(map(str, binary.version))
     processes = f"{mill.num_workers} process{'es' * (mill.num_workers > 1)}"
     return (
-        f"Queue: {binary.name} {version}, private. Worker: Celery with {processes}. Kernels: {kernels}."
+        f"Queue: {binary.name} {version}, private. Worker: Celery with {processes}. "
+        f"Kernels: {kernels}."
     )
 
 
@@ -39,50 +40,50 @@ def tell(mill: Mill, console: Console, size: Size | None) -> list[Chapter]:
     """Run the chapters one after the other, show what each found, and return them."""
     data, extent = series.load(), size or FULL
     chapters = []
-    for question, chapter in (
-        (analytics.QUESTION, lambda: analytics.tell(mill, data)),
-        (fusion.QUESTION, lambda: fusion.tell(mill, data, extent)),
-        (optimization.QUESTION, lambda: optimization.tell(mill, data, extent)),
-        (mcts.QUESTION, lambda: mcts.tell(mill, data, extent)),
-    ):
-        console.print(f"\n{question}", style="bold", markup=False, highlight=False)
-        chapters.append(chapter())
+    for family in (analytics, fusion, optimization, mcts):
+        console.print(f"\n{family.QUESTION}", style="bold", markup=False, highlight=False)
+        chapters.append(family.tell(mill, data, extent))
         _show(console, chapters[-1])
     console.print()
     return chapters
 
 
 def _show(console: Console, chapter: Chapter) -> None:
+    findings = RichTable.grid(padding=(0, 1, 0, 0))
     for finding in chapter.findings:
-        console.print(Padding(f"• {finding}", (0, 0, 0, 2)), markup=False, highlight=False)
+        findings.add_row("  -", Text(finding))
+    console.print(findings)
     show_table(console, chapter.table)
 
 
 def show_table(console: Console, table: Table) -> None:
     """Print a table, its words to the left and its numbers to the right."""
-    shown = RichTable(title=table.title, title_justify="left", title_style="italic", box=box.SIMPLE)
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if number == 0 else "right")
+        shown.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
     for row in table.rows:
-        shown.add_row(*row)
-    console.print(Padding(shown, (0, 0, 0, 1)))
+        shown.add_row(*map(Text, row))
+    console.print(f"\n  {table.title}", style="italic", highlight=False)
+    console.print(Padding(shown, (0, 0, 0, 2), expand=False))
 
 
 def accounts_table(accounts: Mapping[str, Account]) -> Table:
-    """Return how the jobs of each operation were computed, and what they cost."""
+    """Return how the jobs of each operation were computed, and what they cost.
+
+    Kernels: time in them, all jobs together. Wait: median time in the queue.
+    """
     rows = tuple(
         (
-            name,
+            name.partition(".")[2],
             f"{account.num_jobs:,}",
             account.how,
             f"{account.kernel_seconds * 1e3:,.0f} ms",
-            f"{account.median_wait * 1e3:.1f} ms",
-            f"{account.wall_seconds:.1f} s",
+            f"{account.median_wait * 1e3:,.0f} ms",
             f"{account.jobs_per_second:,.0f}",
         )
         for name, account in accounts.items()
     )
-    columns = ("operation", "jobs", "computed by", "kernels", "median wait", "clock", "jobs/s")
+    columns = ("operation", "jobs", "computed by", "kernels", "wait", "jobs/s")
     return Table(title="How it was computed", columns=columns, rows=rows)
 
 
@@ -93,11 +94,16 @@ def next_steps() -> list[tuple[str, str]]:
     steps = [
         (f"{gristmill} up", "a server, a worker and Flower, to send jobs to and to watch"),
         (
-            f'{python} -c "from producers import analytics; '
-            'print(analytics.basic_statistics([1, 2, 4, 8]).to_dict())"',
+            (
+                f'{python} -c "from producers import analytics; '
+                'print(analytics.basic_statistics([1, 2, 4, 8]).to_dict())"'
+            ),
             "a job of your own, in another terminal, with the GRISTMILL_URL that `up` prints",
         ),
-        (f"{gristmill} schema", "every operation; with its name, the fields of its request and result"),
+        (
+            f"{gristmill} schema",
+            "every operation; with its name, the fields of its request and result",
+        ),
         (f"{gristmill} doctor", "what this machine and the server lack, and what to do about it"),
         (f"NATIVE_C_BACKEND=fallback {gristmill} demo", "the same on NumPy alone"),
     ]
