@@ -12,6 +12,7 @@ from contract import codec
 from contract.deployment import Deployment
 from contract.families import FAMILIES
 from contract.results import SCHEME
+from contract.transport import queue
 
 _deployment = Deployment.from_environment()
 
@@ -50,7 +51,7 @@ result_accept_content = ["json", codec.SERIALIZER]
 # A queue per family, so that a family can have workers of its own (`-Q mcts`), and Celery's default
 # queue, so that a stock client that names no queue is served too.
 task_default_queue = "celery"
-task_queues = {name: {"exchange": name, "routing_key": name} for name in (*FAMILIES, "celery")}
+task_queues = [queue(name) for name in (*FAMILIES, "celery")]
 task_routes = {f"{name}.*": {"queue": name, "routing_key": name} for name in FAMILIES}
 
 # One message runs in a child and one waits: enough to hide a round trip, too few to hoard.
@@ -85,7 +86,8 @@ task_send_sent_event = False
 
 # --- Stopping ---
 
-# On a warm shutdown running jobs get this many seconds before they are handed back.
+# On a soft shutdown (SIGQUIT) running jobs get this many seconds before they are handed back; on a
+# warm one (SIGTERM) they get all the time that they need.
 worker_soft_shutdown_timeout = 10.0
 
 

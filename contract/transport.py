@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from celery.app.amqp import AMQP
 from kombu.connection import Connection as StockConnection
+from kombu.entity import Exchange, Queue
 from kombu.log import get_logger
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
@@ -69,6 +70,11 @@ class Amqp(AMQP):
     """Celery's messaging with our connection: `Celery(amqp="contract.transport:Amqp")`."""
 
     Connection = Connection
+
+
+def queue(name: str) -> Queue:
+    """Return the queue `name` with its exchange, as Celery wants queues: Flower reads them too."""
+    return Queue(name, Exchange(name), routing_key=name)
 
 
 def _fault(message: Any) -> str:

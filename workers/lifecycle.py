@@ -1,5 +1,6 @@
 """The life of a worker: how many kernel threads each child may use, and the line that says so."""
 
+import logging
 import os
 from typing import Any
 
@@ -43,10 +44,11 @@ def load_kernels(**_: Any) -> None:
 
 
 def tell(**_: Any) -> None:
-    """Log what this worker computes with and whom it serves."""
+    """Log what this worker computes with and whom it serves, at Celery's default log level too."""
     made = native_c.info()
     deployment = Deployment.from_environment()
-    logger.info(
+    logger.log(
+        logging.INFO if logger.isEnabledFor(logging.INFO) else logging.WARNING,
         "gristmill: backend %s, simd %s, %s kernel threads a process, %d operations, broker %s%s%s",
         made["backend"],
         made["simd"],
