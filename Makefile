@@ -108,12 +108,8 @@ test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it
 	@$(PY) -m pytest -m "not integration and not slow" $(TESTS)
 
 .PHONY: test-oracles
-test-oracles: build $(VENV)/.oracles ## Make the golden tables again with the heavy libraries they came from
-	@$(PY) -m pytest -m oracle tests/oracles
-
-$(VENV)/.oracles: requirements/oracles.lock | $(VENV)/.installed
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
-	@touch $@
+test-oracles: build ## Make the golden tables again with the heavy libraries they came from
+	@$(PY) -m tests.oracles
 
 .PHONY: lint
 lint: $(VENV)/.locked ## Check style and types: ruff, mypy --strict, clang-format
@@ -146,7 +142,6 @@ lock: $(VENV)/bin/uv ## Bring requirements/*.lock up to pyproject.toml (UPGRADE=
 	@$(LOCK) --no-emit-package valkey --extra worker --extra plot --extra server \
 	  --group build --group lint --group test -o requirements/dev.lock
 	@$(LOCK) --constraint requirements/dev.lock --extra worker --group build -o requirements/worker.lock
-	@$(LOCK) --constraint requirements/dev.lock --group oracles -o requirements/oracles.lock
 
 .PHONY: clean
 clean: ## Remove what the build and the tools left behind
