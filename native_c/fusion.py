@@ -1,6 +1,5 @@
 """Facade of the fusion kernels: checks and prepares arguments, allocates results."""
 
-import math
 from collections.abc import Generator
 from types import ModuleType
 from typing import Any, Final
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from native_c import backend
-from native_c.arrays import as_array, require_finite, require_shape
+from native_c.arrays import as_array, as_float, require_finite, require_shape
 from native_c.errors import InvalidArgument, OutOfMemory
 
 #: Pairs (i, j, similarity), and the number of rows that are all zeros.
@@ -54,14 +53,11 @@ def connection_discovery(
     if timestamps_ms is not None:
         timestamps_ms = as_array("timestamps_ms", timestamps_ms, np.int64, 1)
         require_shape("timestamps_ms", timestamps_ms, (num_windows,), "the rows of embeddings")
-    if not -1.0 <= threshold <= 1.0:
-        raise InvalidArgument(f"threshold: {threshold}, expected a number in [-1, 1]")
-    if top_k is not None and top_k < 1:
-        raise InvalidArgument(f"top_k: {top_k}, expected at least 1, or None for all")
-    if not 0.0 < time_scale_ms < math.inf:
-        raise InvalidArgument(f"time_scale_ms: {time_scale_ms}, expected above zero, and finite")
-    # A window has n - 1 others: from there on, top_k leaves nothing out.
-    most = 0 if top_k is None or top_k >= num_windows - 1 else top_k
+    threshold = as_float("threshold", threshold, -1, 1)
+    most = _as_count(top_k, num_windows)
+    time_scale_ms = as_float("time_scale_ms", time_scale_ms, low=0)
+    if time_scale_ms == 0:
+        raise InvalidArgument(f"time_scale_ms: {time_scale_ms}, expected a number above 0")
     counted = codes if cross_modal_only else None
     twin = backend.current().fusion
     pairs = _find(twin, embeddings, rows, counted, threshold, most)
@@ -125,6 +121,16 @@ def _as_embeddings(value: object) -> NDArray[np.float32]:
             f"embeddings: shape {list(embeddings.shape)}, expected at least one column"
         )
     return embeddings
+
+
+def _as_count(top_k: object, num_windows: int) -> int:
+    """Return how many pairs a window may keep, 0 for all of them."""
+    if top_k is None:
+        return 0
+    if not isinstance(top_k, int | np.integer) or top_k < 1:
+        raise InvalidArgument(f"top_k: {top_k!r}, expected a whole number, at least 1, or None")
+    # A window has n - 1 others: from there on, top_k leaves nothing out.
+    return int(top_k) if top_k < num_windows - 1 else 0
 
 
 def _explain(given: object) -> None:

@@ -67,6 +67,7 @@ def _step_through(scratch: Any, num_rows: int, limit: int) -> Generator[float, N
     pointers = _pointers(buffers)
     found, progress = ffi.new("int64_t *"), ffi.new("double *")
     groups: list[Pairs] = []
+    several = False
     while status := lib.nc_fusion_discovery_step(
         scratch, BUDGET, capacity, *pointers, found, progress
     ):
@@ -77,7 +78,10 @@ def _step_through(scratch: Any, num_rows: int, limit: int) -> Generator[float, N
             found[0] = 0
             if len(groups) * (capacity - room) > limit:
                 raise OutOfMemory
+        several = True
         yield progress[0]
+    if several:
+        yield 1.0
     first, second, similarity = buffers
     groups.append((first[: found[0]], second[: found[0]], similarity[: found[0]]))
     return groups

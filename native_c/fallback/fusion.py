@@ -48,7 +48,9 @@ def connection_strength(
     a, b = timestamps_ms[i], timestamps_ms[j]
     # Unsigned, because the distance of two int64 may need 64 bits.
     apart = np.maximum(a, b).view(uint64) - np.minimum(a, b).view(uint64)
-    decay = elementary.exp(-(apart.astype(float64) / time_scale_ms))
+    with np.errstate(over="ignore"):  # infinitely many scales apart is far enough
+        scales = apart.astype(float64) / time_scale_ms
+    decay = elementary.exp(-scales)
     strength[:] = similarity.astype(float64) * decay
 
 
