@@ -40,14 +40,16 @@ def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArra
         raise InvalidArgument(f"{name}: dtype {array.dtype}, expected {_NUMBERS[dtype.kind]}")
     if array.ndim != ndim:
         raise InvalidArgument(f"{name}: shape {list(array.shape)}, expected {_RANKS[ndim]}")
-    if dtype.kind in "iu" and array.dtype.kind in "iu":
-        _refuse_overflow(name, array, dtype)
     try:
         with np.errstate(over="ignore"):  # a float too large for float32 becomes inf, and is one
-            return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+            exact = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     except (MemoryError, ValueError) as error:  # NumPy's "array is too big" is a ValueError
         message = f"{name}: shape {list(array.shape)}, expected an array that fits in memory"
         raise OutOfMemory(message) from error
+    # Only now: a broadcast view may have more elements than anyone can look at.
+    if dtype.kind in "iu" and array.dtype.kind in "iu":
+        _refuse_overflow(name, array, dtype)
+    return exact
 
 
 def _read(name: str, value: object) -> NDArray[Any]:

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from native_c import backend
-from native_c.arrays import as_array, as_float, require_finite, require_shape
+from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument, OutOfMemory
 
 #: Pairs (i, j, similarity), and the number of rows that are all zeros.
 Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], int]
+
+#: Beyond it a float64 becomes infinite in float32.
+MOST_FLOAT32: Final = float(np.finfo(np.float32).max)
 
 #: Most pairs of one answer: 1 GB of indices, similarities and strengths.
 MAX_PAIRS: Final = 2**26
@@ -114,8 +117,7 @@ def _discover(
 
 
 def _as_embeddings(value: object) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        embeddings = as_array("embeddings", value, np.float32, 2)
+    embeddings = as_array("embeddings", value, np.float32, 2)
     if embeddings.shape[1] == 0:
         raise InvalidArgument(
             f"embeddings: shape {list(embeddings.shape)}, expected at least one column"
@@ -135,8 +137,9 @@ def _as_count(top_k: object, num_windows: int) -> int:
 
 def _explain(given: object) -> None:
     """Say which number is not finite: the kernels see that in passing, but not where."""
-    require_finite("embeddings", np.asarray(given))
-    raise InvalidArgument("embeddings: too large for float32, expected magnitudes below 3.4e38")
+    numbers = np.asarray(given)
+    require_finite("embeddings", numbers)
+    require_between("embeddings", numbers, -MOST_FLOAT32, MOST_FLOAT32)
 
 
 def _count_pairs(num_windows: int, modalities: NDArray[np.int32] | None) -> int:

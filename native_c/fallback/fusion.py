@@ -30,10 +30,9 @@ def connection_discovery(
 
     Raises InvalidArgument where a row is not finite, and OutOfMemory for more pairs than `limit`.
     """
-    units, num_zero = _normalize(embeddings)
-    tiles = _Tiles(units, modalities, float32(threshold))
+    tiles = _Tiles(embeddings.astype(float64), modalities, float32(threshold))
     pairs = yield from (_find_nearest(tiles, top_k, limit) if top_k else _find_all(tiles, limit))
-    return *pairs, num_zero
+    return *pairs, tiles.num_zero
 
 
 def connection_strength(
@@ -58,13 +57,19 @@ class _Tiles:
     """The similarities of all rows, a tile at a time, as float64 sums rounded to float32."""
 
     def __init__(
-        self, units: NDArray[float64], modalities: NDArray[int32] | None, threshold: float32
+        self, embeddings: NDArray[float64], modalities: NDArray[int32] | None, threshold: float32
     ) -> None:
-        self.units = units
+        self.embeddings = embeddings
+        self.norms = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
+        if not np.isfinite(self.norms).all():
+            raise InvalidArgument
+        zero = self.norms == 0
+        self.norms[zero] = 1  # their sums of products are zeros, and stay so
+        self.num_zero = int(zero.sum())
         self.modalities = modalities
         self.threshold = threshold
-        self.num_rows = len(units)
-        side = max(1, min(MOST_ROWS, int((TILE_WORK / units.shape[1]) ** 0.5)))
+        self.num_rows = len(embeddings)
+        side = max(1, min(MOST_ROWS, int((TILE_WORK / embeddings.shape[1]) ** 0.5)))
         starts = range(0, self.num_rows, side)
         self.blocks = [slice(start, min(start + side, self.num_rows)) for start in starts]
 
@@ -72,7 +77,10 @@ class _Tiles:
         self, rows: slice, columns: slice
     ) -> tuple[NDArray[float32], NDArray[np.bool_]]:
         """Return a tile, and which of its pairs join two rows and reach the threshold."""
-        sums = self.units[rows] @ self.units[columns].T
+        # Divided afterwards, because sums of products of whole numbers are exact.
+        sums = self.embeddings[rows] @ self.embeddings[columns].T
+        sums /= self.norms[rows, None]
+        sums /= self.norms[columns]
         tile: NDArray[float32] = np.clip(sums, -1.0, 1.0, out=sums).astype(float32)
         kept: NDArray[np.bool_] = tile >= self.threshold
         if self.modalities is not None:
@@ -80,21 +88,6 @@ class _Tiles:
         if rows == columns:
             np.fill_diagonal(kept, val=False)
         return tile, kept
-
-
-def _normalize(embeddings: NDArray[float32]) -> tuple[NDArray[float64], int]:
-    """Return the rows at length 1, zeros staying zeros, and the number of those.
-
-    Raises InvalidArgument where a row is not finite.
-    """
-    units = embeddings.astype(float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", units, units))
-    if not np.isfinite(norms).all():
-        raise InvalidArgument
-    zero = norms == 0
-    norms[zero] = 1
-    units /= norms[:, None]
-    return units, int(zero.sum())
 
 
 def _find_all(tiles: _Tiles, limit: int) -> Generator[float, None, Pairs]:
