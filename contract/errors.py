@@ -15,6 +15,10 @@ class GristmillError(Exception):
     #: Whether running the same job again may succeed.
     retryable: ClassVar[bool] = False
 
+    def __init__(self, *args: object) -> None:
+        """Keep every argument; OSError, which two errors here are, would keep no more than two."""
+        self.args = args
+
     def __str__(self) -> str:
         """Return the first argument: the message. Further arguments are details for programs."""
         return str(self.args[0]) if self.args else _first_sentence(type(self))
