@@ -30,7 +30,7 @@ _NAMES = {
     "u1": "uint8",
     "b1": "bool",
 }
-_RANKS = ("a single number", "one dimension", "two dimensions", "three dimensions")
+_RANKS = {0: "a single number", 1: "one dimension", 2: "two dimensions", 3: "three dimensions"}
 
 
 def refusal(was: str, expected: str, argument: str = "") -> PydanticCustomError:
@@ -49,7 +49,18 @@ def describe(value: object) -> str:
     """Return a short text for what a value is: `shape [3, 4]`, `'abc'`, `dtype complex128`."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {list(value.shape)}"
-    return reprlib.repr(value)
+    return _short.repr(value)
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # Python writes no int of more digits than it would read; the text is cut anyway.
+        return (
+            super().repr_int(x, level) if x.bit_length() < 8192 else f"int of {x.bit_length()} bits"
+        )
+
+
+_short = _Short()
 
 
 def summary(fields: Mapping[str, Any]) -> str:
@@ -59,7 +70,7 @@ def summary(fields: Mapping[str, Any]) -> str:
 
 def _brief(value: Any) -> str:
     if not isinstance(value, np.ndarray):
-        return reprlib.repr(value)
+        return describe(value)
     return f"{value.dtype}[{'x'.join(map(str, value.shape))}] {_size(value.nbytes)}"
 
 
@@ -113,7 +124,8 @@ class Array:
         array = _read(value)
         self._check_type(array)
         if self.ndim is not None and array.ndim != self.ndim:
-            raise refusal(f"shape {list(array.shape)}", _RANKS[self.ndim])
+            expected = _RANKS.get(self.ndim, f"{self.ndim} dimensions")
+            raise refusal(f"shape {list(array.shape)}", expected)
         if array.size < self.min_size:
             raise refusal(f"{array.size} elements", f"at least {self.min_size}")
         self._check_bytes(array)
@@ -125,7 +137,7 @@ class Array:
         kinds = "b" if self.dtype == "b1" else "biuf"
         if array.dtype.kind not in kinds:
             expected = "true or false" if self.dtype == "b1" else "real numbers"
-            raise refusal(f"dtype {array.dtype}", expected)
+            raise refusal(_no_number(array) or f"dtype {array.dtype}", expected)
 
     def _check_bytes(self, array: NDArray[Any]) -> None:
         # Before any copy: a broadcast view of two bytes may ask for terabytes.
@@ -138,17 +150,19 @@ class Array:
             exact = np.require(array, self.dtype, ["C_CONTIGUOUS", "ALIGNED"])
         if self.dtype[0] in "iu" and array.dtype.kind in "iuf" and array.dtype != exact.dtype:
             self._check_whole(array, exact)
-        if self.dtype == "f4" and array.dtype.kind == "f" and array.dtype.itemsize > 4:
-            beyond = np.isinf(exact) & np.isfinite(array)
-            _refuse_any(beyond, "too large for float32", "float32 numbers")
+        if array.dtype.kind == "f" and array.dtype.itemsize > exact.itemsize:
+            name = _NAMES[self.dtype]
+            beyond = ~np.isfinite(exact) & np.isfinite(array)
+            _refuse_any(beyond, f"too large for {name}", f"{name} numbers")
         return exact
 
     def _check_whole(self, array: NDArray[Any], exact: NDArray[Any]) -> None:
         limits = np.iinfo(self.dtype)
         with np.errstate(all="ignore"):
-            # The upper limit is compared as a power of two: a float64 cannot hold 2**63 - 1.
-            outside = (array < limits.min) | (array >= float(limits.max) + 1.0)
-            changed = outside | (exact.astype(array.dtype) != array)
+            # A float's upper limit is compared as a power of two: none holds 2**63 - 1.
+            is_float = array.dtype.kind == "f"
+            above = array >= limits.max + 1.0 if is_float else array > limits.max
+            changed = (array < limits.min) | above | (exact.astype(array.dtype) != array)
         _refuse_any(changed, f"not whole {_NAMES[self.dtype]} numbers", "whole numbers")
 
     def _check_values(self, array: NDArray[Any]) -> None:
@@ -205,9 +219,10 @@ def to_json(value: Any) -> Any:
 
 
 def _read(value: object) -> NDArray[Any]:
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-        missing = int(np.ma.getmaskarray(value).sum())
-        raise refusal(f"masked array with {missing} masked", "a plain array (fill with NaN first)")
+    mask = np.ma.getmask(value) if isinstance(value, np.ma.MaskedArray) else np.ma.nomask
+    if mask.any():
+        was = f"masked array with {int(mask.sum())} masked"
+        raise refusal(was, "a plain array (fill with NaN first)")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -225,19 +240,40 @@ def _read(value: object) -> NDArray[Any]:
 
 
 def _unspell(value: Any) -> Any:
-    """Return nested lists with the words of `NON_FINITE` as floats; refuse any other word."""
+    """Return nested lists with the words of `NON_FINITE` as floats; refuse what is no number."""
     if isinstance(value, list | tuple):
         return [_unspell(item) for item in value]
-    if isinstance(value, str):
-        if value not in NON_FINITE:
-            raise refusal(f"text {reprlib.repr(value)}", "real numbers")
+    if isinstance(value, str) and value in NON_FINITE:
         return NON_FINITE[value]
-    return value
+    if isinstance(value, str):
+        raise refusal(f"text {describe(value)}", "real numbers")
+    if not _is_number(value):
+        raise refusal(describe(value), "real numbers")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Say whether `value`, an element of a list, is a real number that NumPy holds."""
+    if isinstance(value, int):
+        return value.bit_length() <= 64
+    return isinstance(value, float | np.bool_ | np.integer | np.floating)
+
+
+def _no_number(array: NDArray[Any]) -> str:
+    """Return the first element of an object array that is no number, and where it is."""
+    for index in np.ndindex(array.shape) if array.dtype.kind == "O" and array.ndim else ():
+        value: Any = array[index]
+        if not (_is_number(value) or (isinstance(value, str) and value in NON_FINITE)):
+            return f"{describe(value)} at {_place(index)}"
+    return ""
+
+
+def _place(index: tuple[int, ...]) -> object:
+    return index[0] if len(index) == 1 else list(index)
 
 
 def _refuse_any(bad: NDArray[Any], what: str, expected: str) -> None:
     if bad.any():
-        where = [int(at) for at in np.unravel_index(int(np.argmax(bad)), bad.shape)]
-        index = where[0] if len(where) == 1 else where
-        was = f"{int(bad.sum())} of {bad.size} {what} (first at {index})"
+        where = tuple(int(at) for at in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        was = f"{int(bad.sum())} of {bad.size} {what} (first at {_place(where)})"
         raise refusal(was, expected)
