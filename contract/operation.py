@@ -21,8 +21,11 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def request(cls: type[T]) -> type[T]:
-    """Make a class of annotated fields a request: frozen, checked at birth, no field unknown."""
-    config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    """Make a class of annotated fields a request: frozen, checked at birth, no field unknown.
+
+    A text is no number, however it reads, and neither is True: arrays refuse both as well.
+    """
+    config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
     return cast(type[T], dataclass(frozen=True, config=config)(cls))
 
 
@@ -118,11 +121,11 @@ class Operation(Generic[P, R]):
         """Return a text that names the operation."""
         return f"Operation({self.name!r})"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Submit the request, wait for its result and return it."""
         return self.submit(*args, **kwargs).result()
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Submit the request and return the job's handle at once."""
         return Operation.find_submitter().submit(self, self.build(*args, **kwargs))
 
@@ -136,7 +139,7 @@ class Operation(Generic[P, R]):
         """The word after the dot: the function's name."""
         return self.name.partition(".")[2]
 
-    def build(self, *args: Any, **kwargs: Any) -> Any:
+    def build(self, /, *args: Any, **kwargs: Any) -> Any:
         """Return a checked request, or raise `InvalidRequest` naming the first wrong argument."""
         names = self.request_fields
         if len(args) > len(names):
@@ -145,6 +148,10 @@ class Operation(Generic[P, R]):
         for name in names[: len(args)]:
             if name in kwargs:
                 raise InvalidRequest(f"{name}: given by position and by name, expected once")
+        for name in kwargs:
+            if name not in names:
+                expected = f"one of {', '.join(names)}"
+                raise InvalidRequest(f"{name}: unknown argument, expected {expected}")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         try:
             return self._request(**{name: _plain(value) for name, value in given.items()})
@@ -178,8 +185,12 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    # A NumPy scalar is taken for the Python number that it stands for.
-    return value.item() if isinstance(value, np.generic) else value
+    """Return the Python number or text that a NumPy scalar stands for; times are no numbers."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if not isinstance(value, np.generic):
+        return value
+    return str(value) if value.dtype.kind in "mM" else value.item()
 
 
 def _explain(error: ErrorDetails) -> str:
@@ -188,10 +199,8 @@ def _explain(error: ErrorDetails) -> str:
     argument = context.get("argument") or ".".join(map(str, error["loc"])) or "request"
     match error["type"]:
         case "refused":
-            return f"{argument}: {error['msg']}"
+            return f"{argument}: {context['was']}, expected {context['expected']}"
         case "missing" | "missing_argument":
             return f"{argument}: missing, expected a value"
-        case "unexpected_keyword_argument" | "extra_forbidden":
-            return f"{argument}: unknown argument, expected only the arguments of the operation"
     message = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{argument}: {describe(error['input'])}, expected {message}"
