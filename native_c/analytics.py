@@ -33,15 +33,16 @@ def basic_statistics(
     if series.size == 0:
         raise InvalidArgument("values: 0 elements, expected at least 1")
     require_between("percentiles", asked, 0, 100)
-    if type(ddof) is not int or not 0 <= ddof < 2**63:
+    whole = isinstance(ddof, int | np.integer) and not isinstance(ddof, bool)
+    if not whole or not 0 <= ddof < 2**63:
         raise InvalidArgument(f"ddof: {ddof!r}, expected a whole number, zero or more")
     if nan_policy not in _NAN_POLICIES:
         raise InvalidArgument(f"nan_policy: {nan_policy!r}, expected {', '.join(_NAN_POLICIES)}")
-    found = _describe(series, asked, ddof)
+    found = _describe(series, asked, int(ddof))
     if nan_policy == "raise" and (found["missing"] or found["infinite"]):
         raise InvalidArgument(_where_not_finite(series))
     if nan_policy == "omit" and found["missing"]:
-        found = _describe(series[~np.isnan(series)], asked, ddof)
+        found = _describe(series[~np.isnan(series)], asked, int(ddof))
         found["missing"] = series.size - found["count"]
     return found | {"warnings": _warnings(found, ddof, found.pop("infinite"))}
 

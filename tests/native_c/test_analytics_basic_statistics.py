@@ -345,6 +345,11 @@ def test_too_many_degrees_of_freedom_give_nan_and_a_warning(ddof: int) -> None:
     assert found["warnings"] == (f"ddof is {ddof} and count 3: variance, std and sem are NaN.",)
 
 
+def test_degrees_of_freedom_may_be_an_integer_of_numpy() -> None:
+    found = analytics.basic_statistics([1.0, 2.0, 4.0], ddof=np.int8(2))  # type: ignore[arg-type]
+    assert found["variance"] == pytest.approx(np.var([1.0, 2.0, 4.0], ddof=2), rel=1e-15)
+
+
 @pytest.mark.parametrize("n", [2, 7, 3000])
 @pytest.mark.parametrize("value", [0.1, -1e308, 5e-324, 0.0])
 def test_a_constant_series_has_no_shape(n: int, value: float) -> None:
