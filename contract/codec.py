@@ -47,7 +47,7 @@ _INLINE_BYTES: Final = MAX_ARRAY_BYTES + MAX_ARRAY_BYTES // 4
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much a message may hold; what is beyond is refused before it costs memory."""
+    """How much a message may hold; what is beyond is refused before anything is made of it."""
 
     #: Largest message, in bytes.
     max_bytes: int
@@ -99,69 +99,99 @@ def encode(value: Any) -> bytes:
     return packed
 
 
-def decode(body: bytes | bytearray | memoryview | str, limits: Limits = INLINE) -> Any:
+def decode(body: object, limits: Limits = INLINE) -> Any:
     """Return the value that `encode` was given, or raise `MessageError`."""
-    if isinstance(body, str):
-        raise MessageError("message: text, expected msgpack bytes")
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise MessageError(f"message: {type(body).__name__}, expected msgpack bytes")
     if len(body) > limits.max_bytes:
         raise MessageError(f"message: {len(body)} bytes, expected at most {limits.max_bytes}")
-    count = _Count(limits)
+    body = bytes(body)
+    _survey(body, limits)
     try:
-        value = msgpack.unpackb(
-            body,
-            raw=False,
-            strict_map_key=True,
-            ext_hook=_unpack,
-            list_hook=count.count_list,
-            object_pairs_hook=count.count_map,
-            max_array_len=limits.max_length,
-            max_map_len=limits.max_length,
-            max_str_len=limits.max_text,
-            max_bin_len=limits.max_bytes,
-            max_ext_len=limits.max_bytes,
+        return msgpack.unpackb(
+            body, raw=False, strict_map_key=True, ext_hook=_unpack, object_pairs_hook=_unpack_map
         )
-    except MessageError:
-        raise
-    except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
+    except (ValueError, msgpack.UnpackException) as error:
         raise MessageError(f"message: undecodable ({_reason(error)}), expected msgpack") from None
-    _check_depth(value, limits.max_depth)
-    return value
 
 
-class _Count:
-    """Counts the elements of a message while it is decoded, so that a small bomb stays small."""
+def _survey(body: bytes, limits: Limits) -> None:
+    """Read the heads of a message alone, and refuse what would cost more than `limits` allow.
 
-    def __init__(self, limits: Limits) -> None:
-        self._left = limits.max_items
-        self._limits = limits
+    msgpack itself makes room for a list before it has seen the elements: a few bytes of nested
+    heads would take megabytes.
+    """
+    at, items, unread = 0, 0, [1]
+    while unread:
+        if not unread[-1]:
+            unread.pop()
+            continue
+        unread[-1] -= 1
+        if at >= len(body):
+            raise MessageError(f"message: {len(body)} bytes, expected more: it is truncated")
+        kind, width, length = _HEADS[body[at]]
+        at += 1
+        if width:
+            length = int.from_bytes(body[at : at + width])
+            at += width
+        if kind in _NESTED:
+            items += length + 1  # an empty list costs heap as well
+            _check(length, limits.max_length, "elements in a list or map")
+            _check(items, limits.max_items, "elements")
+            _check(len(unread), limits.max_depth, "levels")
+            unread.append(2 * length if kind == "map" else length)
+            continue
+        if kind == "extension":
+            _check_extension(body[at : at + 1])
+            at += 1
+        elif kind == "text":
+            _check(length, limits.max_text, "bytes of text")
+        elif kind == "nothing":
+            raise MessageError(f"message: byte 0xc1 at {at - 1}, expected msgpack")
+        at += length
+    if at != len(body):
+        what = "more: it is truncated" if at > len(body) else f"{at}"
+        raise MessageError(f"message: {len(body)} bytes, expected {what}")
 
-    def count_list(self, items: list[Any]) -> list[Any]:
-        self._take(len(items))
-        return items
 
-    def count_map(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        self._take(len(pairs))
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise MessageError("message: duplicate keys in a map, expected each key once")
-        return found
-
-    def _take(self, length: int) -> None:
-        # An empty list costs heap as well.
-        self._left -= length + 1
-        if self._left < 0:
-            limit = self._limits.max_items
-            raise MessageError(f"message: over {limit} elements, expected at most {limit}")
+def _check(number: int, limit: int, what: str) -> None:
+    if number > limit:
+        raise MessageError(f"message: {number} {what}, expected at most {limit}")
 
 
-def _check_depth(value: Any, left: int) -> None:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        if left == 0:
-            raise MessageError("message: nested too deeply, expected at most 16 levels")
-        for item in value:
-            _check_depth(item, left - 1)
+def _check_extension(code: bytes) -> None:
+    if code and code[0] != ARRAY_EXTENSION:
+        said = int.from_bytes(code, signed=True)
+        raise MessageError(f"message: extension type {said}, expected {ARRAY_EXTENSION} (array)")
+
+
+def _heads() -> list[tuple[str, int, int]]:
+    """Return for each first byte the kind, the bytes of a length that follows, or the length."""
+    scalars = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8)  # from 0xc0 to 0xd3
+    heads = [("scalar", 0, 0)] * 128
+    heads += [("map", 0, n) for n in range(16)]
+    heads += [("list", 0, n) for n in range(16)]
+    heads += [("text", 0, n) for n in range(32)]
+    heads += [("scalar", 0, n) for n in scalars]
+    heads += [("extension", 0, n) for n in (1, 2, 4, 8, 16)]
+    heads += [("text", n, 0) for n in (1, 2, 4)]
+    heads += [(kind, n, 0) for kind in ("list", "map") for n in (2, 4)]
+    heads += [("scalar", 0, 0)] * 32
+    heads[0xC1] = ("nothing", 0, 0)
+    for first, kind in ((0xC4, "bytes"), (0xC7, "extension")):
+        heads[first : first + 3] = [(kind, n, 0) for n in (1, 2, 4)]
+    return heads
+
+
+_HEADS: Final = _heads()
+_NESTED: Final = ("list", "map")
+
+
+def _unpack_map(pairs: list[tuple[object, Any]]) -> dict[str, Any]:
+    found = {key: value for key, value in pairs if isinstance(key, str)}
+    if len(found) != len(pairs):
+        raise MessageError("message: a key twice, or one that is no text, expected each key once")
+    return found
 
 
 def _pack(value: Any) -> Any:
@@ -178,6 +208,10 @@ def _pack_array(array: NDArray[Any]) -> bytes:
     name = f"{array.dtype.kind}{array.dtype.itemsize}"
     if name not in DTYPES:
         raise TypeError(f"dtype {array.dtype} cannot travel, only {', '.join(DTYPES)}")
+    if array.ndim > _MAX_RANK or np.ma.is_masked(array):
+        raise TypeError(
+            f"a masked array, or one of more than {_MAX_RANK} dimensions, cannot travel"
+        )
     elements = np.require(array, f"<{name}", ["C_CONTIGUOUS"])
     header = _HEADER.pack(DTYPES.index(name), array.ndim)
     shape = struct.pack(f"<{array.ndim}Q", *array.shape)
@@ -185,8 +219,6 @@ def _pack_array(array: NDArray[Any]) -> bytes:
 
 
 def _unpack(code: int, data: bytes) -> NDArray[Any]:
-    if code != ARRAY_EXTENSION:
-        raise MessageError(f"message: extension type {code}, expected {ARRAY_EXTENSION} (array)")
     if len(data) < _HEADER.size:
         raise MessageError("message: array without header, expected dtype, rank and shape")
     index, rank = _HEADER.unpack_from(data)
@@ -207,7 +239,8 @@ def _unpack(code: int, data: bytes) -> NDArray[Any]:
     try:
         return array.reshape(shape)
     except ValueError as error:  # an empty array whose other dimensions overflow
-        raise MessageError(f"message: array of shape {list(shape)} ({error})") from None
+        was = f"array of shape {list(shape)} ({error})"
+        raise MessageError(f"message: {was}, expected one that NumPy holds") from None
 
 
 def _reason(error: Exception) -> str:
