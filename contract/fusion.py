@@ -1,5 +1,6 @@
 """Requests and results of the `fusion` family: windows of several modalities, and their ties."""
 
+import reprlib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -29,9 +30,9 @@ class Labels:
         names = _names_of(value)
         if names is None:
             return self._codes.validate(value)
-        strange = next((name for name in names if not isinstance(name, str)), None)
-        was = f"{strange!r} among names"
-        refuse_unless(strange is None, "", was, "names only, or integers only")
+        strange = [name for name in names if not isinstance(name, str)][:1]
+        was = f"{reprlib.repr(strange)[1:-1]} among names"
+        refuse_unless(not strange, "", was, "names only, or integers only")
         distinct = {name: code for code, name in enumerate(sorted(set(names)))}
         return np.fromiter((distinct[name] for name in names), np.int32, len(names))
 
