@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
+from contract.arrays import describe
 from contract.errors import DeadlineExceeded, MessageError
 
 #: Version of the wire. A worker runs messages of its own and of older versions.
@@ -11,6 +13,9 @@ VERSION: Final = 1
 
 #: Name of the message header that holds the envelope.
 HEADER: Final = "gristmill"
+
+#: No time of ours is later, in seconds; NaN and infinity are not earlier.
+_END_OF_TIME: Final = 2.0**53
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,19 @@ class Envelope:
     #: Arrays that travel outside the message: field name to reference.
     references: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def submitted(
+        cls,
+        now: float,
+        deadline_seconds: float | None,
+        references: Mapping[str, str] = MappingProxyType({}),
+    ) -> "Envelope":
+        """Return the envelope of a job submitted `now`; a deadline beyond all times is none."""
+        deadline = None if deadline_seconds is None else now + deadline_seconds
+        if deadline is not None and deadline >= _END_OF_TIME:
+            deadline = None
+        return cls(submitted_at=now, deadline=deadline, references=dict(references))
+
     def to_header(self) -> dict[str, Any]:
         """Return the envelope as the header's plain value."""
         return asdict(self)
@@ -36,7 +54,7 @@ class Envelope:
             raise MessageError(f"{HEADER} header: {type(header).__name__}, expected a map")
         version = header.get("version")
         if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
-            raise MessageError(f"version: {version!r}, expected 1 to {VERSION}")
+            raise MessageError(f"version: {describe(version)}, expected 1 to {VERSION}")
         return cls(
             version=version,
             submitted_at=_time(header, "submitted_at"),
@@ -57,13 +75,23 @@ def _time(header: Mapping[str, Any], name: str) -> float | None:
     value = header.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MessageError(f"{name}: {value!r}, expected seconds since 1970")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) < _END_OF_TIME
+    ):
+        raise MessageError(f"{name}: {describe(value)}, expected seconds since 1970")
     return float(value)
 
 
 def _references(header: Mapping[str, Any]) -> dict[str, str]:
-    value = header.get("references") or {}
-    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
-        raise MessageError("references: expected a map of field names to references")
+    value = header.get("references")
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise MessageError(f"references: {describe(value)}, expected a map")
+    for name, reference in value.items():
+        if not (isinstance(name, str) and isinstance(reference, str)):
+            was = f"{describe(name)} to {describe(reference)}"
+            raise MessageError(f"references: {was}, expected field names to references")
     return dict(value)

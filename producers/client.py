@@ -1,6 +1,5 @@
 """The client: carries requests to the workers of one deployment and finds their results."""
 
-import math
 import os
 import time
 import uuid
@@ -84,15 +83,11 @@ class Client:
         silent in that very moment, the job may run all the same.
         """
         check_seconds("deadline_seconds", deadline_seconds)
-        if deadline_seconds == math.inf:
-            deadline_seconds = None
         process = self._here()
         fields, references = self._payloads.pack(fields_of(request))
         job_id = str(uuid.uuid4())
         try:
-            now = process.clock.now()
-            deadline = None if deadline_seconds is None else now + deadline_seconds
-            envelope = Envelope(submitted_at=now, deadline=deadline, references=references)
+            envelope = Envelope.submitted(process.clock.now(), deadline_seconds, references)
             process.publish(
                 operation.name,
                 kwargs=fields,
