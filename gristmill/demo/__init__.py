@@ -65,6 +65,8 @@ def _run(console: Console, directory: Path, size: "Size | None") -> None:
         )
         page = report.write(directory, told)
     story.show_table(console, accounts)
+    for warning in sorted({text for each in mill.accounts.values() for text in each.warnings}):
+        _say(console, f"  {warning}")
     _say(console, f"Done in {time.perf_counter() - started:.0f} s. Server and worker are gone.")
     # On a line of its own and never cut: people and scripts copy it.
     console.print("\nReport:", style="bold")

@@ -12,6 +12,7 @@ from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
 from gristmill.demo.series import Data, Series, sources
 
+OPERATION: Final = basic_statistics
 QUESTION: Final = "What did each year look like, and how fast did CO2 grow?"
 
 YearlyStatistics = dict[int, BasicStatisticsResult]
@@ -42,7 +43,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
         draw=partial(pictures.years, series=series, yearly=yearly, decades=decades),
     )
     return Chapter(
-        operation=basic_statistics.name,
+        operation=OPERATION.name,
         question=QUESTION,
         work=f"{len(requests)} jobs at once, one for each year; then one for each decade.",
         findings=findings(data, yearly, decades),

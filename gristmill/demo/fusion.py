@@ -18,6 +18,7 @@ from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
 from gristmill.demo.series import Data, sources, without_trend
 
+OPERATION: Final = connection_discovery
 QUESTION: Final = "Does the growth of CO2 follow El Niño, the Sun, or neither?"
 
 #: Length of a window, in months: longer than an El Niño, shorter than a solar cycle.
@@ -84,7 +85,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     shifts = [0, *_shifts(data.growth.values.size, size.num_shifts)]
     batches = [windows(data, shift) for shift in shifts]
     requests = [batch.request for batch in batches]
-    results = mill.grind(connection_discovery, requests, "the record and shifted copies of it")
+    results = mill.grind(connection_discovery, requests, "the record and shifted copies")
     num_starts = batches[0].starts.size
     shares = np.array([_shares(result, num_starts) for result in results])
     nino, sun = (
@@ -94,7 +95,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     found = results[0]
     source = sources(data.co2, data.nino, data.sunspots)
     return Chapter(
-        operation=connection_discovery.name,
+        operation=OPERATION.name,
         question=QUESTION,
         work=(
             f"{len(requests)} jobs at once, each with {found.num_windows:,} windows of {WINDOW} "

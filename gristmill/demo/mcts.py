@@ -28,6 +28,7 @@ from gristmill.demo.models import (
 )
 from gristmill.demo.series import Data, sources
 
+OPERATION: Final = ucb1_selection
 QUESTION: Final = "What explains the growth of CO2 in years that a model has not seen?"
 
 #: Key of the random numbers of the search.
@@ -46,7 +47,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     num_jobs = mill.accounts[ucb1_selection.name].num_jobs
     num_scores = size.num_trees * size.num_descents
     return Chapter(
-        operation=ucb1_selection.name,
+        operation=OPERATION.name,
         question=QUESTION,
         work=(
             f"{num_jobs:,} jobs, each a batch of trees that asks for its next step: "

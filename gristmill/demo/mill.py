@@ -117,8 +117,10 @@ class Mill:
     ) -> list[R]:
         """Submit all requests at once and return their results in order."""
         with self.watched(operation, label, len(requests)) as advance:
-            jobs = [operation.submit(**request) for request in requests]
-            results = []
+            jobs, results = [], []
+            for request in requests:
+                jobs.append(operation.submit(**request))
+                advance(0)
             for job in jobs:
                 results.append(self.fetch(operation, job))
                 advance(1)
@@ -151,7 +153,7 @@ class Mill:
         account = self.accounts.setdefault(operation.name, Account())
         before, started, looked = account.num_jobs, time.perf_counter(), 0.0
         bars = _bars(self._console)
-        bar = bars.add_task(f"{operation.name}: {label}", total=total, state="")
+        bar = bars.add_task(label, total=total, state="")
 
         def advance(steps: int) -> None:
             nonlocal looked

@@ -18,6 +18,7 @@ from gristmill.demo.chapter import Chapter, Picture, Size, Table
 from gristmill.demo.mill import Mill
 from gristmill.demo.series import Data, sources
 
+OPERATION: Final = multi_armed_bandit
 QUESTION: Final = (
     "Which rule of thumb forecasts the Sun's next month, learned by trusting one each month?"
 )
@@ -92,7 +93,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
         trust = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
         replays.append(Replay(name, regret, rewards.mean(axis=1), trust))
     return Chapter(
-        operation=multi_armed_bandit.name,
+        operation=OPERATION.name,
         question=QUESTION,
         work=(
             f"{len(requests)} jobs at once, each a replay of {len(outcomes.times):,} months "

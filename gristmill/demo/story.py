@@ -42,6 +42,7 @@ def tell(mill: Mill, console: Console, size: Size | None) -> list[Chapter]:
     chapters = []
     for family in (analytics, fusion, optimization, mcts):
         console.print(f"\n{family.QUESTION}", style="bold", markup=False, highlight=False)
+        console.print(f"  {family.OPERATION.name}", style="cyan", markup=False, highlight=False)
         chapters.append(family.tell(mill, data, extent))
         _show(console, chapters[-1])
     console.print()
