@@ -1,8 +1,6 @@
 """The demo: a private server, a real worker and all four families at work on real data."""
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from contract.errors import GristmillError
+from gristmill.demo.interrupts import Interrupts
 from gristmill.server import ServerError
 from gristmill.stack import StackError
 from native_c.errors import NativeError
@@ -36,8 +35,8 @@ def run(directory: Path, size: "Size | None" = None) -> None:
     """
     console = Console()
     try:
-        with _ended_by_sigterm_too():
-            _run(console, directory, size)
+        with Interrupts() as interrupts:
+            _run(console, directory, size, interrupts)
     except KeyboardInterrupt:
         console.print("\nStopped. The server and its worker are gone.")
         raise SystemExit(INTERRUPTED) from None
@@ -46,14 +45,14 @@ def run(directory: Path, size: "Size | None" = None) -> None:
         raise SystemExit(1) from error
 
 
-def _run(console: Console, directory: Path, size: "Size | None") -> None:
+def _run(console: Console, directory: Path, size: "Size | None", interrupts: Interrupts) -> None:
     _check(directory)
     from gristmill.demo import report, story
     from gristmill.demo.mill import Mill
 
     started = time.perf_counter()
     _say(console, "Starting a private server and a worker ...")
-    with Mill(console) as mill, _matplotlib_in(mill.directory):
+    with Mill(console, check=interrupts.check) as mill, _matplotlib_in(mill.directory):
         machine = story.machine(mill)
         _say(console, machine)
         chapters = story.tell(mill, console, size)
@@ -85,19 +84,6 @@ def _check(directory: Path) -> None:
     there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise DemoError(f"report: {there} is not writable, expected a directory that is")
-
-
-@contextmanager
-def _ended_by_sigterm_too() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that it stops in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

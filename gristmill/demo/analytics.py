@@ -19,12 +19,14 @@ YearlyStatistics = dict[int, BasicStatisticsResult]
 
 
 def tell(mill: Mill, data: Data, size: Size) -> Chapter:
-    """Describe every year of the three series, each series as a whole, and CO2's decades.
-
-    The record is all there is to describe, so `size` changes nothing.
-    """
+    """Describe every year of the three series, each series as a whole, and CO2's decades."""
     series = (data.co2, data.nino, data.sunspots)
-    years = [(each, year, values) for each in series for year, values in each.by_year().items()]
+    years = [
+        (each, year, values)
+        for each in series
+        for year, values in each.by_year().items()
+        if year >= size.first_year
+    ]
     whole = [(each, 0, each.values) for each in series]
     requests = [{"values": values, "nan_policy": "omit"} for _, _, values in (*whole, *years)]
     results = mill.grind(basic_statistics, requests, "every year of three series")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 class Size:
     """How much work the demo does."""
 
+    #: First year that is described by a job of its own.
+    first_year: int
     #: Shifted copies of the record that a connection is compared with.
     num_shifts: int
     #: Seeds that each policy with random numbers is replayed with.
@@ -22,7 +24,7 @@ class Size:
 
 
 #: What `gristmill demo` runs.
-FULL = Size(num_shifts=99, num_seeds=24, num_trees=40, num_descents=150)
+FULL = Size(first_year=1749, num_shifts=99, num_seeds=24, num_trees=40, num_descents=150)
 
 
 @dataclass(frozen=True, kw_only=True)

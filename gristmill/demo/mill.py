@@ -79,14 +79,21 @@ class Mill:
 
     `console`: where progress is shown; as lines where it is no terminal that can move its cursor.
     `num_workers`: how many jobs run at a time. Defaults to one for each core.
+    `check`: called before each wait for a job; what it raises ends the wait. Defaults to nothing.
     """
 
-    def __init__(self, console: Console, num_workers: int | None = None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        num_workers: int | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Prepare it; nothing runs before the `with` block."""
         self.num_workers = num_workers or _num_cores()
         #: The account of each operation, by its name.
         self.accounts: dict[str, Account] = {}
         self._console = console
+        self._check = check
         self._end = ExitStack()
 
     def __enter__(self) -> Self:
@@ -133,6 +140,7 @@ class Mill:
         """
         deadline = time.monotonic() + PATIENCE
         while True:
+            self._check()
             try:
                 result = job.result(timeout=1.0)
             except ResultTimeout:

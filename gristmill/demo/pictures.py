@@ -229,7 +229,7 @@ class _Layers:
 def _layer(layers: _Layers, path: Path, left: float, width: float) -> None:
     """Draw the choices below `path` side by side, and what is below each of them."""
     node = layers.tree.nodes.get(path)
-    if node is None or width < 0.2:
+    if node is None or not node.visits.any() or width < 0.2:
         return
     shares = width * node.visits / node.visits.sum()
     for child in np.flatnonzero(node.visits).tolist():

@@ -1,0 +1,458 @@
+"""The demo: its data against published figures, its chapters, and the whole of it with a worker."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import scipy.signal
+from rich.console import Console
+
+import gristmill.demo
+import native_c
+from contract.analytics import basic_statistics
+from contract.mcts import ucb1_selection
+from gristmill.demo import forest, fusion, mcts, models, optimization, report, series, story
+from gristmill.demo.chapter import Chapter, Size
+from gristmill.demo.interrupts import SIGNALS, Interrupts
+from gristmill.demo.mill import Mill
+from gristmill.demo.models import CONSTANT, Models
+from gristmill.demo.series import Data, Series
+from gristmill.stack import StackError
+from gristmill.testing import in_process
+from tests.gristmill.processes import alive, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+#: Little work, and every kind of it.
+SMALL = Size(first_year=1988, num_shifts=19, num_seeds=2, num_trees=4, num_descents=16)
+
+#: How a PNG file begins.
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class InProcessMill(Mill):
+    """A mill without server and worker: its jobs run in this process."""
+
+    def __enter__(self) -> "InProcessMill":
+        self._end.enter_context(in_process())
+        return self
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return series.load()
+
+
+@pytest.fixture
+def mill() -> Iterator[Mill]:
+    with InProcessMill(Console(file=io.StringIO()), num_workers=2) as running:
+        yield running
+
+
+# --- The data ---
+
+
+def test_the_co2_record_has_the_weeks_and_gaps_that_its_source_states(data: Data) -> None:
+    assert data.co2.times.size == 2284
+    assert np.isnan(data.co2.values).sum() == 59
+    assert (str(data.co2.times[0]), str(data.co2.times[-1])) == ("1958-03-29", "2001-12-29")
+    assert set(np.diff(data.co2.times).astype(int)) == {7}
+
+
+def test_co2_begins_with_the_316_ppm_that_keeling_measured_in_march_1958(data: Data) -> None:
+    assert data.co2.values[0] == pytest.approx(316, abs=0.5)
+    assert np.nanmin(data.co2.values) > 312
+    assert np.nanmax(data.co2.values) < 375
+
+
+@pytest.mark.parametrize(
+    ("year", "ppm"),
+    [(1959, 315.98), (1970, 325.68), (1980, 338.76), (1990, 354.45), (2000, 369.71)],
+)
+def test_yearly_means_of_co2_are_those_that_noaa_publishes(
+    data: Data, year: int, ppm: float
+) -> None:
+    assert np.nanmean(data.co2.by_year()[year]) == pytest.approx(ppm, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("year", "number"), [(1749, 80.9), (1778, 154.4), (1810, 0.0), (1947, 151.6), (1957, 190.2)]
+)
+def test_yearly_means_of_the_sunspots_are_the_classical_ones(
+    data: Data, year: int, number: float
+) -> None:
+    # The published ones are means of days, not of months.
+    assert data.sunspots.by_year()[year].mean() == pytest.approx(number, abs=0.4)
+
+
+def test_the_sunspot_record_is_whole_and_highest_in_october_1957(data: Data) -> None:
+    numbers = data.sunspots
+    assert numbers.values.size == 260 * 12
+    assert (str(numbers.times[0]), str(numbers.times[-1])) == ("1749-01", "2008-12")
+    assert str(numbers.times[np.argmax(numbers.values)]) == "1957-10"
+    assert numbers.values.max() == 253.8
+    assert numbers.values.min() >= 0
+
+
+def test_the_strongest_el_ninos_of_the_record_are_those_of_1982_and_1997(data: Data) -> None:
+    assert data.nino.values.size == 61 * 12
+    assert np.abs(data.nino.values).max() < 3
+    peaks = {year for year, values in data.nino.by_year().items() if values.max() > 2.3}
+    assert peaks >= {1997}
+    assert data.nino.by_year()[1982].max() > 2
+
+
+def test_every_file_of_numbers_has_its_source_stated_and_all_are_small() -> None:
+    sources = (series.DATA / "SOURCES.md").read_text()
+    files = sorted(series.DATA.glob("*.csv"))
+    assert len(files) == 3
+    assert all(f"## {file.name}" in sources for file in files)
+    assert sources.count("SHA-256") == 3
+    assert sum(file.stat().st_size for file in files) < 300_000
+
+
+# --- The series ---
+
+
+def test_monthly_means_are_plain_means_and_a_month_without_weeks_lies_between() -> None:
+    days = np.array(["2000-01-03", "2000-01-10", "2000-02-07", "2000-03-06"], "M8[D]")
+    weekly = Series("x", "nobody", "", days, np.array([1.0, 3.0, np.nan, 8.0]))
+    monthly = series.monthly_means(weekly)
+    assert list(monthly.times.astype(str)) == ["2000-01", "2000-02", "2000-03"]
+    assert monthly.values == pytest.approx([2.0, 5.0, 8.0])
+
+
+def test_growth_of_a_line_with_seasons_is_the_slope_of_the_line() -> None:
+    months = np.arange(np.datetime64("2000-01"), np.datetime64("2004-01"))
+    index = np.arange(months.size)
+    values = 300 + 0.1 * index + 3 * np.sin(2 * np.pi * index / 12)
+    grown = series.growth(Series("x", "nobody", "ppm", months, values))
+    assert grown.values == pytest.approx(np.full(months.size - 12, 1.2))
+    assert str(grown.times[0]) == "2000-07"
+
+
+def test_without_trend_agrees_with_scipy(data: Data) -> None:
+    values = data.growth.values
+    assert series.without_trend(values) == pytest.approx(scipy.signal.detrend(values))
+
+
+def test_a_part_of_a_series_that_it_does_not_have_is_refused(data: Data) -> None:
+    with pytest.raises(ValueError, match="not all in Niño"):
+        data.nino.at(data.sunspots.times)
+
+
+# --- The chapters ---
+
+
+def test_a_tie_that_is_put_into_the_growth_is_found_at_its_delay(mill: Mill, data: Data) -> None:
+    echo = data.nino.at(data.growth.times - np.timedelta64(5, "M")).values
+    noise = np.random.default_rng(0).normal(0, 0.2, echo.size)
+    told = fusion.tell(mill, replace(data, growth=replace(data.growth, values=echo + noise)), SMALL)
+    el_nino, sun = told.findings
+    assert "follows El Niño" in el_nino
+    assert "5 months later" in el_nino
+    assert "no tie to the Sun" in sun
+    assert all(row[2] == "+5 months" for row in told.table.rows[:2])
+
+
+def test_shares_of_connected_windows_are_those_of_plain_correlations(
+    mill: Mill, data: Data
+) -> None:
+    cut = fusion.windows(data, 0)
+    (found,) = mill.grind(fusion.OPERATION, [cut.request], "windows")
+    num = cut.starts.size
+    nino, growth = cut.embeddings[:num], cut.embeddings[2 * num :]
+    tied = np.corrcoef(nino, growth)[:num, num:] >= fusion.THRESHOLD
+    expected = [np.diagonal(tied, late).mean() for late in fusion.DELAYS]
+    assert fusion._shares(found, num)[0] == pytest.approx(np.array(expected), abs=0.005)
+
+
+def test_forecasts_look_at_the_past_alone(data: Data) -> None:
+    times, values = data.sunspots.times, data.sunspots.values
+    other = values.copy()
+    other[2000:] = 0
+    plain, changed = (optimization.forecasts(times, each).paid for each in (values, other))
+    same = 2000 - optimization.CYCLE
+    assert np.array_equal(plain[:same], changed[:same])
+    assert not np.array_equal(plain[same:], changed[same:])
+
+
+def test_the_rule_of_the_line_is_right_about_a_line() -> None:
+    months = np.arange(np.datetime64("2000-01"), np.datetime64("2020-01"))
+    outcomes = optimization.forecasts(months, np.arange(0.0, 4800.0, 20.0))
+    hits = dict(zip(outcomes.rules, outcomes.paid.mean(axis=0), strict=True))
+    assert hits.pop("line through the last 12 months") == 1
+    assert set(hits.values()) == {0}
+
+
+def test_regret_is_what_the_best_rule_would_have_paid_less_what_was_paid(
+    mill: Mill, data: Data
+) -> None:
+    told = optimization.tell(mill, data, SMALL)
+    assert [row[0] for row in told.table.rows] == list(optimization.POLICIES)
+    outcomes = optimization.forecasts(data.sunspots.times, data.sunspots.values)
+    best, months = outcomes.paid.mean(axis=0).max(), outcomes.times.size
+    for _, _, hits, regret, *_ in told.table.rows:
+        missed = (best - float(hits.rstrip("%")) / 100) * months
+        assert float(regret) == pytest.approx(missed, abs=2.5)
+
+
+# --- The search ---
+
+
+def test_there_are_as_many_models_as_choices_multiply_to() -> None:
+    paths = models.all_paths()
+    assert len(paths) == len(set(paths)) == (1 + 12 * 4) * 4 * 6
+
+
+@pytest.mark.parametrize("path", [CONSTANT, (3, 1, 2, 0), (0, 0, 3, 5), (12, 3, 1, 2)])
+def test_errors_in_unseen_years_are_those_of_least_squares_without_them(
+    data: Data, path: models.Path
+) -> None:
+    every = Models(data)
+    columns, growth = every.columns(path), data.growth
+    for year, error in zip(every.years, every.errors(path), strict=True):
+        judged = growth.calendar_years == year
+        near = np.abs(np.arange(judged.size) - np.flatnonzero(judged).mean()) < 6 + models.MARGIN
+        fit = np.linalg.lstsq(columns[~near], growth.values[~near], rcond=None)[0]
+        misses = growth.values[judged] - columns[judged] @ fit
+        assert error == pytest.approx(np.mean(misses**2), rel=1e-8)
+
+
+def test_the_constant_model_scores_one_half_in_every_year(data: Data) -> None:
+    scores = Models(data).scores(CONSTANT)
+    assert scores == pytest.approx(np.full(42, 0.5))
+
+
+def test_trees_find_the_best_leaf_of_a_table_and_count_every_descent(mill: Mill) -> None:
+    best = (3, 1, 2, 0)
+    trees = [forest.Tree(np.random.default_rng(number)) for number in range(2)]
+    for _ in range(120):
+        (paths,) = forest.descend([trees], lambda job: mill.fetch(ucb1_selection, job))
+        for tree, path in zip(trees, paths, strict=True):
+            model = tree.filled_up(path)
+            tree.back_up(model, len(path), sum(map(int.__eq__, model, best)) / len(best))
+    whole = forest.merged(trees)
+    assert whole.node(()).visits.sum() == 240
+    assert all(tree.node(()).visits.min() >= 1 for tree in trees)
+    assert forest.most_visited(whole)[:3] == best[:3]
+
+
+def test_batches_of_trees_of_any_size_search_alike(data: Data) -> None:
+    every = Models(data)
+    found = []
+    for num_workers in (1, 3):
+        with InProcessMill(Console(file=io.StringIO()), num_workers=num_workers) as mill:
+            trees = forest.merged(mcts.search(mill, every, SMALL))
+        found.append({path: node.visits.tolist() for path, node in trees.nodes.items()})
+    assert found[0] == found[1]
+
+
+def test_words_for_models_name_every_choice() -> None:
+    assert models.describe((2, 1, 3, 0)) == ("1", "3", "cubic", "none")
+    assert models.describe(CONSTANT) == ("none", "-", "constant", "none")
+    assert models.in_words((2, 1, 3, 0)) == (
+        "a cubic in time, El Niño 1 month before (mean of 3 months), no Sun"
+    )
+    assert models.in_words((1, 0, 0, 1)) == (
+        "a constant in time, El Niño at the same time (mean of 1 month), the Sun at the same time"
+    )
+
+
+# --- The report ---
+
+
+class Page(HTMLParser):
+    """Collects the pictures of a page and checks that its elements are nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.pictures: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            named = dict(attrs)
+            assert named["alt"]
+            self.pictures.append(str(named["src"]))
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, text: str) -> None:
+        self.text += text
+
+
+def check_report(directory: Path) -> Page:
+    page = Page()
+    page.feed((directory / report.PAGE).read_text(encoding="utf-8"))
+    assert page.open == []
+    assert len(page.pictures) == 6
+    files = {file.name for file in directory.iterdir()}
+    assert files == {report.PAGE, *page.pictures}
+    for picture in page.pictures:
+        content = (directory / picture).read_bytes()
+        assert content.startswith(PNG)
+        assert len(content) > 10_000
+    return page
+
+
+@pytest.mark.slow
+def test_the_report_shows_every_chapter_and_picture(
+    mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    chapters: list[Chapter] = story.tell(mill, console, SMALL)
+    accounts = story.accounts_table(mill.accounts)
+    monkeypatch.chdir(ROOT)
+    steps = story.next_steps()
+    told = report.Report(
+        chapters=chapters, accounts=accounts, machine="A machine.", next_steps=steps
+    )
+    report.write(tmp_path / "new" / "report", told)
+    page = check_report(tmp_path / "new" / "report")
+    for chapter in chapters:
+        assert chapter.question in page.text
+        assert all(finding in page.text for finding in chapter.findings)
+    assert "A machine." in page.text
+    assert "make help" in page.text
+    made = native_c.made()["backend"]
+    assert all(made in row[2] for row in accounts.rows)
+    assert "…" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+# --- The whole ---
+
+
+@pytest.mark.integration
+def test_the_demo_runs_on_a_real_worker_and_leaves_its_report_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scratch = tmp_path / "t"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("COLUMNS", "80")
+    before = set(psutil.Process().children(recursive=True))
+    gristmill.demo.run(tmp_path / "demo-report", SMALL)
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert native_c.info()["backend"] in told.out
+    assert f"Report:\n  {tmp_path}/demo-report/index.html\n" in told.out
+    assert "\x1b" not in told.out
+    check_report(tmp_path / "demo-report")
+    assert set(psutil.Process().children(recursive=True)) <= before
+    assert list(scratch.iterdir()) == []
+    assert "MPLCONFIGDIR" not in os.environ
+
+
+@pytest.mark.integration
+def test_a_worker_that_dies_ends_the_demo_with_the_end_of_its_log() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, force_interactive=True, width=100)
+    with Mill(console, num_workers=1) as mill:
+        values = np.arange(5.0)
+        results = mill.grind(basic_statistics, [{"values": values}] * 5, "five")
+        assert [result.mean for result in results] == [2.0] * 5
+        assert "5/5" in screen.getvalue()
+        assert mill._stack.worker is not None
+        mill._stack.worker.stop()
+        with pytest.raises(StackError, match=r"worker: ended by itself; the end of worker\.log"):
+            mill.grind(basic_statistics, [{"values": values}], "one more")
+
+
+@pytest.mark.integration
+def test_a_worker_that_does_not_start_ends_the_demo_with_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CELERY_WORKER_POOL", "no such pool")
+    with pytest.raises(SystemExit) as ended:
+        gristmill.demo.run(tmp_path / "report", SMALL)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "demo: worker: ended at start; the end of worker.log" in said
+    assert "no such pool" in said
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        gristmill.demo.run(tmp_path / "file" / "report", SMALL)
+    assert ended.value.code == 1
+    assert "expected a directory" in capsys.readouterr().err
+
+
+def test_a_missing_matplotlib_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gristmill.demo, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        gristmill.demo.run(tmp_path, SMALL)
+    assert "pip install 'gristmill[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_ctrl_c_and_sigterm_raise_at_once_and_at_every_check(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(number) is before
+
+
+def test_a_ctrl_c_that_a_finalizer_swallowed_ends_the_next_wait() -> None:
+    with Interrupts() as interrupts:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with (
+            InProcessMill(Console(file=io.StringIO()), check=interrupts.check) as mill,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            mill.grind(basic_statistics, [{"values": [1.0]}], "one")
+
+
+@pytest.mark.integration
+def test_ctrl_c_in_the_middle_of_the_jobs_leaves_nothing_behind() -> None:
+    with tempfile.TemporaryDirectory(prefix="g") as scratch:
+        home = Path(scratch)
+        (home / "t").mkdir()
+        running = subprocess.Popen(
+            [sys.executable, "-m", "gristmill", "demo", "--report", f"{home}/report"],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": f"{home}/t", "TERM": "dumb"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        with running:
+            assert running.stdout is not None
+            lines = iter(running.stdout.readline, "")
+            assert any("basic_statistics" in line for line in lines)
+            family = psutil.Process(running.pid).children(recursive=True)
+            assert len(family) >= 4  # two guards, a server and a worker
+            running.send_signal(signal.SIGINT)
+            assert "Stopped." in running.stdout.read()
+            assert running.wait(timeout=40) == gristmill.demo.INTERRUPTED
+        assert wait_until(lambda: not any(alive(process.pid) for process in family))
+        assert list((home / "t").iterdir()) == []
+        assert not (home / "report").exists()
