@@ -5,9 +5,10 @@ with this transport. It has a scheme because Celery's `broker_transport` is drop
 ignored for sockets.
 """
 
-import json
+from queue import Empty
 from typing import Any, Final
 
+import redis
 from celery.app.amqp import AMQP
 from kombu.connection import Connection as StockConnection
 from kombu.entity import Exchange, Queue
@@ -15,12 +16,14 @@ from kombu.log import get_logger
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
+from contract.arrays import describe
+
 logger = get_logger(__name__)
 
 SCHEME: Final = "gristmill"
 
-#: What reading a list entry raises that is no message: not JSON, not text, nested beyond any use.
-_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
+#: What is not the fault of an entry that was being read.
+_ELSEWHERE: Final = (redis.RedisError, OSError, Empty)
 
 
 class Channel(stock.Channel):
@@ -37,10 +40,16 @@ class Channel(stock.Channel):
             return body
 
     def _brpop_read(self, **options: Any) -> Any:
+        self.connection.is_delivering = False
         try:
             return super()._brpop_read(**options)
-        except _UNREADABLE as error:
-            logger.error("an entry of a queue is not a message and was dropped: %s", error)
+        except _ELSEWHERE:
+            raise
+        except Exception as error:
+            # No JSON, no text, nested beyond any use, or a type that kombu makes of marked maps.
+            if self.connection.is_delivering:
+                raise
+            logger.error("an entry of a queue is not a message and was dropped: %.200s", error)
             return None
 
 
@@ -49,11 +58,15 @@ class Transport(stock.Transport):
 
     Channel = Channel
 
+    #: Whether the entry that was read last is in the hands of its consumer.
+    is_delivering = False
+
     def _deliver(self, message: Any, queue: str) -> None:
         fault = _fault(message)
         if fault:
             logger.error("an entry of queue %s is not a message and was dropped: %s", queue, fault)
             return
+        self.is_delivering = True
         super()._deliver(message, queue)
 
 
@@ -82,17 +95,19 @@ def _fault(message: Any) -> str:
     if not isinstance(message, dict):
         return f"{type(message).__name__}, expected a map"
     properties = message.get("properties")
-    if not isinstance(properties, dict) or "delivery_tag" not in properties:
+    if not isinstance(properties, dict) or not _is_name(properties.get("delivery_tag")):
         return "no delivery tag, expected properties with one"
     route = properties.get("delivery_info")
-    if not isinstance(route, dict) or not {"exchange", "routing_key"} <= route.keys():
+    names = ("exchange", "routing_key")
+    if not isinstance(route, dict) or not all(isinstance(route.get(name), str) for name in names):
         return "no delivery info, expected exchange and routing key"
     headers = message.get("headers", {})
     if not isinstance(headers, dict):
         return "headers that are no map"
     # Celery takes both for granted once it sees a task.
     if "task" in headers and not (_is_name(headers["task"]) and _is_name(headers.get("id"))):
-        return f"task {headers['task']!r} with id {headers.get('id')!r}, expected both as text"
+        was = f"task {describe(headers['task'])} with id {describe(headers.get('id'))}"
+        return f"{was}, expected both as text"
     return ""
 
 
