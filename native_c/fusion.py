@@ -97,12 +97,14 @@ def _discover(
     time_scale_ms: float,
 ) -> Generator[float, None, dict[str, Any]]:
     i, j, similarity, num_zero = yield from pairs
-    strength = similarity.copy()
-    if timestamps_ms is not None:
-        for begin in range(0, i.size, STRENGTHS_A_STEP):
-            if begin:
-                yield 1.0
-            part = slice(begin, begin + STRENGTHS_A_STEP)
+    strength = np.empty_like(similarity)
+    for begin in range(0, i.size, STRENGTHS_A_STEP):
+        if begin:
+            yield 1.0
+        part = slice(begin, begin + STRENGTHS_A_STEP)
+        if timestamps_ms is None:
+            strength[part] = similarity[part]
+        else:
             ends = (i[part], j[part], similarity[part])
             twin.connection_strength(*ends, timestamps_ms, time_scale_ms, strength[part])
     return {

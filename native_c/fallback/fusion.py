@@ -119,12 +119,16 @@ def _find_nearest(tiles: _Tiles, top_k: int, limit: int) -> Generator[float, Non
         best = np.zeros((rows.stop - rows.start, top_k), uint64)
         for columns in tiles.blocks:
             tile, kept = tiles.similarities(rows, columns)
-            keys = np.where(kept, _keys(tile, columns), uint64(0))
-            best = np.partition(np.hstack([best, keys]), -top_k, axis=1)[:, -top_k:]
+            worst = np.where(best[:, 0] == 0, float32(-1), _similarities_of(best[:, 0]))
+            row, column = np.nonzero(kept & (tile >= worst[:, None]))
+            best = _better_of(best, row, _keys(tile[row, column], column + columns.start))
             done += 1
             if total > 1:
                 yield done / total
-        found.append(_pairs_of_keys(best, rows))
+        row, _ = held = np.nonzero(best)
+        here, other = row + rows.start, _others_of(best[held])
+        ends = np.minimum(here, other), np.maximum(here, other)
+        found.append(_as_pairs(*ends, _similarities_of(best[held])))
     i, j, similarity = _join(found)
     # A pair that both ends found counts once.
     _, unique = np.unique(i.astype(int64) * tiles.num_rows + j, return_index=True)
@@ -133,19 +137,32 @@ def _find_nearest(tiles: _Tiles, top_k: int, limit: int) -> Generator[float, Non
     return i[unique], j[unique], similarity[unique]
 
 
-def _keys(tile: NDArray[float32], columns: slice) -> NDArray[uint64]:
-    """Return an integer a pair, greater for a better one: more similar, then of lower column."""
-    bits = (tile + float32(0)).view(uint32)  # adding 0 makes 0 of -0
+def _better_of(
+    best: NDArray[uint64], row: NDArray[int64], keys: NDArray[uint64]
+) -> NDArray[uint64]:
+    """Return the best of `best` [n, k] and of new keys of the rows `row` (ascending), worst first."""
+    counts = np.bincount(row, minlength=len(best))
+    place = np.arange(row.size) - (counts.cumsum() - counts)[row]
+    new = np.zeros((len(best), counts.max()), uint64)
+    new[row, place] = keys
+    top_k = best.shape[1]
+    return np.partition(np.hstack([best, new]), -top_k, axis=1)[:, -top_k:]
+
+
+def _keys(similarity: NDArray[float32], other: NDArray[int64]) -> NDArray[uint64]:
+    """Return an integer a pair, greater for a better one: more similar, then of lower index."""
+    bits = (similarity + float32(0)).view(uint32)  # adding 0 makes 0 of -0
     ranks = np.where(bits >> 31, ~bits, bits | uint32(1 << 31)).astype(uint64)
-    return ranks << uint64(32) | ~np.arange(columns.start, columns.stop, dtype=uint32)
+    return ranks << uint64(32) | ~other.astype(uint32)
 
 
-def _pairs_of_keys(keys: NDArray[uint64], rows: slice) -> Pairs:
-    row, _ = held = np.nonzero(keys)
-    ranks = (keys[held] >> uint64(32)).astype(uint32)
-    similarity = np.where(ranks >> 31, ranks & uint32(0x7FFFFFFF), ~ranks).view(float32)
-    here, other = row + rows.start, ~keys[held].astype(uint32)
-    return _as_pairs(np.minimum(here, other), np.maximum(here, other), similarity)
+def _similarities_of(keys: NDArray[uint64]) -> NDArray[float32]:
+    ranks = (keys >> uint64(32)).astype(uint32)
+    return np.where(ranks >> 31, ranks & uint32(0x7FFFFFFF), ~ranks).view(float32)
+
+
+def _others_of(keys: NDArray[uint64]) -> NDArray[int64]:
+    return (~keys.astype(uint32)).astype(int64)
 
 
 def _as_pairs(first: NDArray[int64], second: NDArray[int64], similarity: NDArray[float32]) -> Pairs:

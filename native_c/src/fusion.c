@@ -7,17 +7,11 @@
 #include <time.h>
 
 #include "dispatch.h"
-#include "elementary.h"
 #include "fusion.h"
 #include "fusion_discovery.h"
 #include "fusion_nearest.h"
+#include "fusion_vectors.h"
 #include "pool.h"
-
-#if NC_X86
-#  include <immintrin.h>
-#elif NC_ARM64
-#  include <arm_neon.h>
-#endif
 
 /* Bytes of the columns of one strip of tiles: what should stay in a third-level cache. */
 #define STRIP_BYTES (8 << 20)
@@ -28,51 +22,6 @@
 #define PACK_WORK (INT64_C(1) << 23)
 /* Rows whose lists are ordered in one chunk of the pool, and chunks between two looks. */
 #define LISTS 64
-
-typedef float four_floats __attribute__((vector_size(16), aligned(4), may_alias));
-typedef double four_doubles __attribute__((vector_size(32)));
-
-#if defined(__clang__)
-#  define SHUFFLE(x, y, a, b, c, d) __builtin_shufflevector(x, y, a, b, c, d)
-#else
-typedef int32_t four_ints __attribute__((vector_size(16)));
-#  define SHUFFLE(x, y, a, b, c, d) __builtin_shuffle(x, y, (four_ints){a, b, c, d})
-#endif
-
-NC_INLINE void transpose_four(four_floats x[4]) {
-    four_floats a = SHUFFLE(x[0], x[1], 0, 4, 1, 5), b = SHUFFLE(x[0], x[1], 2, 6, 3, 7);
-    four_floats c = SHUFFLE(x[2], x[3], 0, 4, 1, 5), d = SHUFFLE(x[2], x[3], 2, 6, 3, 7);
-    x[0] = SHUFFLE(a, c, 0, 1, 4, 5);
-    x[1] = SHUFFLE(a, c, 2, 3, 6, 7);
-    x[2] = SHUFFLE(b, d, 0, 1, 4, 5);
-    x[3] = SHUFFLE(b, d, 2, 3, 6, 7);
-}
-
-NC_INLINE float least(float a, float b) {
-    return a < b ? a : b;
-}
-
-/*
- * Sum of products in float64. A product of two floats is exact there, so only the order of the sums
- * counts, and 16 partial sums fix it.
- */
-NC_INLINE double dot(const float *x, const float *y, int64_t n) {
-    double sums[16] = {0};
-    int64_t k = 0;
-    for (; k + 16 <= n; k += 16)
-        for (int s = 0; s < 16; s++)
-            sums[s] += (double)x[k + s] * (double)y[k + s];
-    for (int s = 0; k < n; k++, s++)
-        sums[s] += (double)x[k] * (double)y[k];
-    for (int half = 8; half > 0; half /= 2)
-        for (int s = 0; s < half; s++)
-            sums[s] += sums[s + half];
-    return sums[0];
-}
-
-NC_INLINE float bound_of(const nc_discovery *job, int64_t node) {
-    return atomic_load_explicit(job->bounds + node, memory_order_relaxed);
-}
 
 #define NC_TEMPLATE "fusion_connection_discovery_template.h"
 #include "each_level.h"
@@ -263,8 +212,10 @@ static int64_t close_gaps(const wave *w, int64_t n_tiles) {
 
 /* Tiles between two looks at the clock, and as many as their pairs have room for. */
 static int64_t wave_size(const nc_discovery *job, int64_t room) {
-    int64_t size = 1 + WAVE_WORK / (TILE * TILE * job->d);
-    size = least_of(size, least_of(WAVE, job->n_tiles - job->tiles_done));
+    int64_t size = least_of(WAVE, 1 + WAVE_WORK / (TILE * TILE * job->d));
+    int64_t left = job->n_tiles - job->tiles_done;
+    /* No lone tile comes last: the threads of that wave are reported as those of the whole. */
+    size = left <= size ? left : size > 2 && left == size + 1 ? size - 1 : size;
     return job->top_k > 0 ? size : least_of(size, room / tile_room(job->n));
 }
 
@@ -393,41 +344,5 @@ int nc_fusion_discovery_gather(void *scratch, int32_t *out_first, int32_t *out_s
     nc_discovery *job = job_at(scratch);
     if (job->top_k > 0)
         nc_nearest_gather(job, out_first, out_second, out_similarity);
-    return NC_OK;
-}
-
-/* ---- strength ---- */
-
-/* Pairs of one chunk of the pool: about 200 us. */
-#define STRENGTH_GRAIN 16384
-
-typedef struct {
-    int64_t n;
-    const int32_t *first, *second;
-    const float *similarity;
-    const int64_t *timestamps;
-    double time_scale;
-    float *strength;
-} strength_job;
-
-static void strength_chunk(void *ctx, int64_t chunk) {
-    const strength_job *job = ctx;
-    int64_t end = least_of((chunk + 1) * STRENGTH_GRAIN, job->n);
-    for (int64_t p = chunk * STRENGTH_GRAIN; p < end; p++) {
-        int64_t a = job->timestamps[job->first[p]], b = job->timestamps[job->second[p]];
-        /* Unsigned, because the distance of two int64 may need 64 bits. */
-        uint64_t apart = a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
-        double decay = nc_exp(-((double)apart / job->time_scale));
-        job->strength[p] = (float)((double)job->similarity[p] * decay);
-    }
-}
-
-int nc_fusion_strength(int64_t n, const int32_t *first, const int32_t *second,
-                       const float *similarity, const int64_t *timestamps, double time_scale,
-                       float *strength) {
-    if (n < 0 || !(time_scale > 0))
-        return NC_INVALID;
-    strength_job job = {n, first, second, similarity, timestamps, time_scale, strength};
-    nc_pool_run(ceil_div(n, STRENGTH_GRAIN), strength_chunk, &job);
     return NC_OK;
 }

@@ -61,4 +61,8 @@ struct nc_discovery {
     int64_t lists_done;
 };
 
+NC_INLINE float bound_of(const nc_discovery *job, int64_t node) {
+    return atomic_load_explicit(job->bounds + node, memory_order_relaxed);
+}
+
 #endif

@@ -19,7 +19,7 @@ ARRAYS: dict[str, Any] = {
 def test_a_request_needs_only_embeddings_and_modalities() -> None:
     request = connection_discovery.build([[1, 2], [3, 4]], ["text", "audio"])
     assert isinstance(request, ConnectionDiscoveryRequest)
-    assert request.embeddings.dtype == np.float32
+    assert np.asarray(request.embeddings).dtype == np.float32
     assert (request.timestamps_ms, request.top_k, request.cross_modal_only) == (None, None, False)
     assert (request.threshold, request.time_scale_ms) == (0.3, 60_000.0)
 
