@@ -140,7 +140,7 @@ def _find_nearest(tiles: _Tiles, top_k: int, limit: int) -> Generator[float, Non
 def _better_of(
     best: NDArray[uint64], row: NDArray[int64], keys: NDArray[uint64]
 ) -> NDArray[uint64]:
-    """Return the best of `best` [n, k] and of new keys of the rows `row` (ascending), worst first."""
+    """Return the best of `best` [n, k] and of new keys, whose rows ascend; the worst come first."""
     counts = np.bincount(row, minlength=len(best))
     place = np.arange(row.size) - (counts.cumsum() - counts)[row]
     new = np.zeros((len(best), counts.max()), uint64)

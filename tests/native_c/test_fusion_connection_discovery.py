@@ -335,7 +335,7 @@ def test_more_pairs_than_an_answer_may_hold_are_refused(monkeypatch: pytest.Monk
 
 def test_memory_follows_what_is_kept_not_the_square_of_windows() -> None:
     embeddings = np.random.default_rng(3).normal(size=(6_000, 32)).astype(np.float32)
-    for options in ({"threshold": 0.8}, {"threshold": -1.0, "top_k": 2}):
+    for options in ({"threshold": 0.65}, {"threshold": -1.0, "top_k": 2}):
         tracemalloc.start()
         found = discover(embeddings, **options)
         _, peak = tracemalloc.get_traced_memory()
