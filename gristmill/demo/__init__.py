@@ -1,6 +1,8 @@
 """The demo: a private server, a real worker and all four families at work on real data."""
 
+import io
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,9 @@ def run(directory: Path, size: "Size | None" = None) -> None:
     Ends in SystemExit with status 1 and the reason on standard error where anything fails, and with
     status 130 after Ctrl-C or SIGTERM; server and worker are gone by then.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ñ shows a question mark
     console = Console()
     try:
         with Interrupts() as interrupts:
@@ -64,8 +69,7 @@ def _run(console: Console, directory: Path, size: "Size | None", interrupts: Int
         )
         page = report.write(directory, told)
     story.show_table(console, accounts)
-    for warning in sorted({text for each in mill.accounts.values() for text in each.warnings}):
-        _say(console, f"  {warning}")
+    story.show_warnings(console, mill.accounts)
     _say(console, f"Done in {time.perf_counter() - started:.0f} s. Server and worker are gone.")
     # On a line of its own and never cut: people and scripts copy it.
     console.print("\nReport:", style="bold")

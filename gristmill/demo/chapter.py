@@ -24,7 +24,7 @@ class Size:
 
 
 #: What `gristmill demo` runs.
-FULL = Size(first_year=1749, num_shifts=99, num_seeds=24, num_trees=40, num_descents=150)
+FULL = Size(first_year=1749, num_shifts=99, num_seeds=16, num_trees=40, num_descents=150)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Account:
     waits: list[float] = field(default_factory=list)
     #: Each way in which answers were made: (backend, simd, threads).
     made: set[tuple[str, str, int]] = field(default_factory=set)
-    #: What the answers warned of.
-    warnings: set[str] = field(default_factory=set)
+    #: What answers warned of, and how many did.
+    warnings: Counter[str] = field(default_factory=Counter)
 
     def add(self, result: Result) -> None:
         """Enter one answer."""

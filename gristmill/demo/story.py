@@ -88,6 +88,14 @@ def accounts_table(accounts: Mapping[str, Account]) -> Table:
     return Table(title="How it was computed", columns=columns, rows=rows)
 
 
+def show_warnings(console: Console, accounts: Mapping[str, Account]) -> None:
+    """Print what answers warned of: such as a year without a single sunspot, which has no skew."""
+    for name, account in accounts.items():
+        for warning, number in account.warnings.items():
+            jobs = "1 job" if number == 1 else f"{number:,} jobs"
+            console.print(f"  {name}, {jobs}: {warning}", markup=False, highlight=False)
+
+
 def next_steps() -> list[tuple[str, str]]:
     """Return commands that exist here, each with what it does."""
     python = _python()
