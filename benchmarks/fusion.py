@@ -74,7 +74,7 @@ def by_numpy(case: Case) -> list[NDArray[Any]]:
         sums = rows[begin : begin + _BLOCK] @ rows.T
         if case.top_k is None:
             pairs = np.argwhere(np.triu(sums >= case.threshold, begin + 1))
-            kept.append(pairs + [begin, 0])
+            kept.append(pairs + np.array([begin, 0]))
             continue
         here = np.arange(len(sums))
         sums[here, here + begin] = -2.0
@@ -97,7 +97,7 @@ def by_torch(case: Case) -> list[Any] | None:
         sums = rows[begin : begin + _BLOCK] @ rows.T
         if case.top_k is None:
             pairs = torch.nonzero(torch.triu(sums >= case.threshold, begin + 1)).numpy()
-            kept.append(pairs + [begin, 0])
+            kept.append(pairs + np.array([begin, 0]))
             continue
         here = torch.arange(len(sums))
         sums[here, here + begin] = -2.0
