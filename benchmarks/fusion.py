@@ -62,8 +62,11 @@ def ours(case: Case) -> Pairs:
 def connect(case: Case) -> dict[str, Any]:
     """Run the kernel; the least that a caller does."""
     modalities = np.zeros(case.num_windows, np.int32)
-    options = {"threshold": case.threshold, "top_k": case.top_k}
-    return native_c.run(fusion.connection_discovery(case.embeddings, modalities, **options))
+    return native_c.run(
+        fusion.connection_discovery(
+            case.embeddings, modalities, threshold=case.threshold, top_k=case.top_k
+        )
+    )
 
 
 def by_numpy(case: Case) -> list[NDArray[Any]]:
@@ -137,7 +140,7 @@ def least_milliseconds(call: Callable[[], object]) -> float:
 def one_thread() -> AbstractContextManager[Any]:
     """Hold NumPy's BLAS to one thread, where threadpoolctl (of scikit-learn) is here to do so."""
     try:
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         return nullcontext()
     limits: AbstractContextManager[Any] = threadpool_limits(1)
