@@ -46,8 +46,10 @@ def connection_discovery(
 
     Which pairs are kept is exact: as if float64 cosines were rounded to float32 and compared with
     the threshold so rounded. With `top_k` the similarities are those; without, they come from sums
-    in float32, within 1e-6 up to 1,000 columns. Raises InvalidArgument where a shape or a range is not kept, and
-    OutOfMemory.
+    in float32, within 1e-6 up to 1,000 columns.
+
+    Raises InvalidArgument where a shape or a range is not kept, and OutOfMemory where embeddings
+    or work space do not fit.
     """
     rows = _as_embeddings(embeddings)
     num_windows = rows.shape[0]
