@@ -52,7 +52,7 @@ def tell(**_: Any) -> None:
         "gristmill: backend %s, simd %s, %s kernel threads a process, %d operations, broker %s%s%s",
         made["backend"],
         made["simd"],
-        os.environ.get(_THREADS_VARIABLE, made["threads"]),
+        made["threads"],
         len(operations()),
         deployment.safe_url,
         f", prefix {deployment.prefix}" if deployment.prefix else "",
