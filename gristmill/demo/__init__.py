@@ -65,10 +65,15 @@ def _run(console: Console, directory: Path, size: "Size | None", interrupts: Int
         steps = story.next_steps()
         _say(console, "Drawing the report ...")
         told = report.Report(
-            chapters=chapters, accounts=accounts, machine=machine, next_steps=steps
+            chapters=chapters,
+            accounts=accounts,
+            machine=machine,
+            answer=story.answer(chapters),
+            next_steps=steps,
         )
         page = report.write(directory, told)
     story.show_table(console, accounts)
+    _say(console, f"  {report.LEGEND}")
     story.show_warnings(console, mill.accounts)
     _say(console, f"Done in {time.perf_counter() - started:.0f} s. Server and worker are gone.")
     # On a line of its own and never cut: people and scripts copy it.

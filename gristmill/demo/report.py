@@ -13,6 +13,11 @@ PAGE: Final = "index.html"
 
 TITLE: Final = "What moves the CO2 in the air over Mauna Loa?"
 
+LEGEND: Final = (
+    "Kernels: time in them, all jobs together. Queue: median time from submission to start; many "
+    "jobs are submitted at once."
+)
+
 OPENING: Final = (
     "Gristmill carries numeric jobs over a message queue to workers that compute them in C, or "
     "in NumPy where no C is loaded. Here its four families of operations work on three records "
@@ -71,6 +76,8 @@ class Report:
     accounts: Table
     #: What this was run on, in sentences.
     machine: str
+    #: The answer to the title's question, in sentences.
+    answer: str
     #: Commands to try next, each with what it does.
     next_steps: Sequence[tuple[str, str]]
 
@@ -105,10 +112,12 @@ def _page(report: Report) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{TITLE}</h1>"
     yield f"<p>{OPENING}</p>"
+    yield f"<p><strong>In short.</strong> {escape(report.answer)}</p>"
     for chapter in report.chapters:
         yield from _section(chapter)
     yield "<section>\n<h2>How it was computed</h2>"
     yield f"<p>{escape(report.machine)}</p>"
+    yield f"<p class=work>{LEGEND}</p>"
     yield from _html_table(report.accounts)
     yield "</section>\n<section>\n<h2>The data</h2>"
     yield from (f"<p>{escape(source)}</p>" for source in SOURCES)

@@ -69,10 +69,7 @@ def show_table(console: Console, table: Table) -> None:
 
 
 def accounts_table(accounts: Mapping[str, Account]) -> Table:
-    """Return how the jobs of each operation were computed, and what they cost.
-
-    Kernels: time in them, all jobs together. Wait: median time in the queue.
-    """
+    """Return how the jobs of each operation were computed, and what they cost."""
     rows = tuple(
         (
             name.partition(".")[2],
@@ -84,8 +81,14 @@ def accounts_table(accounts: Mapping[str, Account]) -> Table:
         )
         for name, account in accounts.items()
     )
-    columns = ("operation", "jobs", "computed by", "kernels", "wait", "jobs/s")
-    return Table(title="How it was computed", columns=columns, rows=rows)
+    columns = ("operation", "jobs", "computed by", "kernels", "queue", "jobs/s")
+    return Table(title="The jobs", columns=columns, rows=rows)
+
+
+def answer(chapters: Sequence[Chapter]) -> str:
+    """Return what the chapters say together about CO2."""
+    _, ties, _, models = (chapter.findings for chapter in chapters)
+    return " ".join((*ties, models[0]))
 
 
 def show_warnings(console: Console, accounts: Mapping[str, Account]) -> None:

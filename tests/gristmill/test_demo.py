@@ -321,7 +321,11 @@ def test_the_report_shows_every_chapter_and_picture(
     monkeypatch.chdir(ROOT)
     steps = story.next_steps()
     told = report.Report(
-        chapters=chapters, accounts=accounts, machine="A machine.", next_steps=steps
+        chapters=chapters,
+        accounts=accounts,
+        machine="A machine.",
+        answer=story.answer(chapters),
+        next_steps=steps,
     )
     report.write(tmp_path / "new" / "report", told)
     page = check_report(tmp_path / "new" / "report")
