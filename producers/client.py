@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 
 import redis
 from celery import Celery
@@ -104,7 +104,13 @@ class Client:
             raise self._refusal(error) from error
         return self.job(operation, job_id)
 
-    def job(self, operation: Operation[Any, R] | str, job_id: str) -> Job[R]:
+    @overload
+    def job(self, operation: Operation[Any, R], job_id: str) -> Job[R]: ...
+
+    @overload
+    def job(self, operation: str, job_id: str) -> Job[Any]: ...
+
+    def job(self, operation: Operation[Any, Any] | str, job_id: str) -> Job[Any]:
         """Return the handle of a job that this or another process submitted.
 
         Raises `InvalidRequest` for an id that no job has, `KeyError` for an unknown operation.
