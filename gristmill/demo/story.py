@@ -135,4 +135,4 @@ def show_next_steps(console: Console, steps: Sequence[tuple[str, str]]) -> None:
     console.print("\nWhat to try next:", style="bold")
     for command, what in steps:
         console.print(f"  {command}", style="cyan", soft_wrap=True, markup=False, highlight=False)
-        console.print(f"      {what}", markup=False, highlight=False)
+        console.print(Padding(Text(what), (0, 0, 0, 6), expand=False))
