@@ -15,12 +15,13 @@
 
 /* Bytes of the columns of one strip of tiles: what should stay in a third-level cache. */
 #define STRIP_BYTES (8 << 20)
-/* Multiplications between two looks at the clock: about 20 ms at the slowest level on one thread.
- */
+/* Multiplications between two looks at the clock: 30 ms at the slowest level on one thread. */
 #define WAVE_WORK (INT64_C(1) << 29)
 /* Numbers of the embeddings packed between two looks at the clock: about 5 ms. */
 #define PACK_WORK (INT64_C(1) << 23)
-/* Rows whose lists are ordered in one chunk of the pool, and chunks between two looks. */
+/* Terms of exact similarities between two looks at the clock: about 10 ms on one thread. */
+#define LIST_WORK (INT64_C(1) << 27)
+/* Rows whose lists are ordered in one chunk of the pool. */
 #define LISTS 64
 
 #define NC_TEMPLATE "fusion_connection_discovery_template.h"
@@ -241,8 +242,12 @@ static void add_up(nc_discovery *job) {
 }
 
 static void lists_some(nc_discovery *job) {
-    int64_t n_lists =
-        least_of(LISTS * (1 + WAVE_WORK / (LISTS * 256 * job->top_k)), job->n - job->lists_done);
+    /* A list takes top_k exact similarities; to sort it costs as much as some hundred terms each.
+     */
+    int64_t n_lists = LISTS * (2 + LIST_WORK / (LISTS * job->top_k * (job->d + 256)));
+    int64_t left = job->n - job->lists_done;
+    /* As in wave_size, no lone chunk comes last. */
+    n_lists = left < n_lists + 2 * LISTS ? left : n_lists;
     nc_pool_run(ceil_div(n_lists, LISTS), lists_chunk, job);
     job->lists_done += n_lists;
     if (job->lists_done == job->n)
@@ -295,6 +300,7 @@ int nc_fusion_discovery_step(void *scratch, double budget_seconds, int64_t capac
     if (job->top_k == 0 && (begin < 0 || capacity - begin < tile_room(job->n)))
         return NC_INVALID;
     double end = seconds_now() + budget_seconds;
+    int was_done = is_done(job);
     while (!is_done(job)) {
         if (!work(job, capacity - found, first + found, second + found, similarity + found, &found))
             break;
@@ -307,7 +313,8 @@ int nc_fusion_discovery_step(void *scratch, double budget_seconds, int64_t capac
     *progress = progress_of(job);
     if (!is_done(job))
         return NC_AGAIN;
-    add_up(job);
+    if (!was_done)
+        add_up(job);
     return NC_OK;
 }
 

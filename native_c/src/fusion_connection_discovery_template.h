@@ -292,7 +292,6 @@ NC_TARGET static void NC_NAME(find_nearest)(const nc_discovery *job, int64_t top
 
 static const nc_discovery_kernels NC_NAME(kernels) = {
     .panel = PANEL,
-    .lanes = LANES,
     .pack = NC_NAME(pack),
     .find_pairs = NC_NAME(find_pairs),
     .find_nearest = NC_NAME(find_nearest),

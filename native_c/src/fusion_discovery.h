@@ -23,15 +23,14 @@
 /* Terms of a row that are packed at a time: some cache lines of it, and of the panel. */
 #define PACK_TERMS 64
 
-/* What one step works on between two looks at the clock: at most so many tiles. */
+/* The most tiles between two looks at the clock: enough for the threads of a large machine. */
 #define WAVE 16
 
-/* The kernels of one instruction set. */
 typedef struct nc_discovery nc_discovery;
 
+/* The kernels of one instruction set. */
 typedef struct {
-    int64_t panel; /* rows of a full panel */
-    int64_t lanes; /* the last panel's width is a multiple of it */
+    int64_t panel; /* rows of a full panel; the last one is narrower */
     void (*pack)(const nc_discovery *, int64_t);
     int64_t (*find_pairs)(const nc_discovery *, int64_t, int64_t, int32_t *, int32_t *, float *);
     void (*find_nearest)(const nc_discovery *, int64_t, int64_t);

@@ -53,6 +53,9 @@ static int64_t discover(int64_t n, const int32_t *labels, float threshold, int64
         found = 0;
     } while (status == NC_AGAIN);
     CHECK(progress == 1);
+    CHECK(nc_fusion_discovery_step(scratch, 0.0, capacity, buffer_first, buffer_second,
+                                   buffer_similarity, &found, &progress) == NC_OK &&
+          found == 0);
     if (top_k > 0) {
         kept = nc_fusion_discovery_count(scratch);
         CHECK(nc_fusion_discovery_gather(scratch, first, second, similarity) == NC_OK);
