@@ -196,7 +196,7 @@ NC_TARGET static void NC_NAME(tile)(const nc_discovery *job, int64_t top, int64_
                 int64_t skip = row > column ? (row - column) / LANES : 0;
                 NC_NAME(multiply_any)(width / LANES - skip, d - k < TERMS ? d - k : TERMS, rows,
                                       row_width, others + skip * LANES, width, k > 0,
-                                      sums + (row - top) * TILE + column - left + skip * LANES);
+                                      sums + (row - top) * TILE + (column - left) + skip * LANES);
             }
         }
 }
@@ -229,16 +229,16 @@ NC_TARGET static int64_t NC_NAME(find_pairs)(const nc_discovery *job, int64_t to
     const int32_t *modalities = job->modalities;
     VECTOR bound = SPLAT(job->threshold - job->margin);
     for (int64_t i = top; i < n && i < top + TILE; i++) {
-        const float *row = sums + (i - top) * TILE - left;
+        const float *row = sums + (i - top) * TILE;
         int64_t start = i + 1 > left ? (i + 1 - left) / LANES * LANES + left : left;
         for (int64_t column = start; column < n && column < left + TILE; column += LANES) {
-            VECTOR values = LOAD(row + column);
+            VECTOR values = LOAD(row + (column - left));
             uint32_t hits = HITS(values, bound) & NC_NAME(wanted)(job, i, column);
             for (; hits; hits &= hits - 1) {
                 int64_t j = column + __builtin_ctz(hits);
                 if (modalities && modalities[i] == modalities[j])
                     continue;
-                float found = row[j];
+                float found = row[j - left];
                 if (found < job->threshold + job->margin) {
                     found = NC_NAME(exact)(job, i, j);
                     if (found < job->threshold)
@@ -262,11 +262,11 @@ NC_TARGET static void NC_NAME(find_nearest)(const nc_discovery *job, int64_t top
     for (int64_t c = 0; c < TILE; c++)
         bounds[c] = left + c < n ? bound_of(job, left + c) : 2;
     for (int64_t i = top; i < n && i < top + TILE; i++) {
-        const float *row = sums + (i - top) * TILE - left;
+        const float *row = sums + (i - top) * TILE;
         VECTOR bound = SPLAT(bound_of(job, i));
         int64_t start = i + 1 > left ? (i + 1 - left) / LANES * LANES + left : left;
         for (int64_t column = start; column < n && column < left + TILE; column += LANES) {
-            VECTOR values = LOAD(row + column), other = LOAD(bounds + column - left);
+            VECTOR values = LOAD(row + (column - left)), other = LOAD(bounds + (column - left));
             VECTOR lower = LEAST(bound, other);
             uint32_t hits = HITS(values, lower) & NC_NAME(wanted)(job, i, column);
             for (; hits; hits &= hits - 1) {
@@ -274,10 +274,11 @@ NC_TARGET static void NC_NAME(find_nearest)(const nc_discovery *job, int64_t top
                 if (modalities && modalities[i] == modalities[j])
                     continue;
                 /* The bounds rise while the tile is read. */
-                int to_i = row[j] >= bound_of(job, i), to_j = row[j] >= bound_of(job, j);
+                int to_i = row[j - left] >= bound_of(job, i),
+                    to_j = row[j - left] >= bound_of(job, j);
                 if (!to_i && !to_j)
                     continue;
-                float found = row[j];
+                float found = row[j - left];
                 int exact = found < job->threshold + job->margin;
                 if (exact && (found = NC_NAME(exact)(job, i, j)) < job->threshold)
                     continue;
