@@ -46,6 +46,9 @@ broker_connection_max_retries = None
 accept_content = ["json", codec.SERIALIZER]
 result_accept_content = ["json", codec.SERIALIZER]
 
+# Celery's consumer with a handler that no message can end.
+worker_consumer = "workers.intake:Consumer"
+
 # --- Queues ---
 
 # A queue per family, so that a family can have workers of its own (`-Q mcts`), and Celery's default

@@ -13,10 +13,11 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection as StockConnection
 from kombu.entity import Exchange, Queue
 from kombu.log import get_logger
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as stock
 
 from contract.arrays import describe
+from contract.families import FAMILIES
 
 logger = get_logger(__name__)
 
@@ -26,8 +27,24 @@ SCHEME: Final = "gristmill"
 _ELSEWHERE: Final = (redis.RedisError, OSError, Empty)
 
 
+class Message(virtual.Message):
+    """A message of kombu's. One of our jobs is not unpacked: few bytes may become gigabytes."""
+
+    #: Name of the compression that the body of a job of ours came under; None for none.
+    compression: Any = None
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        """Read an entry of a queue."""
+        headers = payload.get("headers") or {}
+        if str(headers.get("task")).partition(".")[0] in FAMILIES:
+            self.compression = headers.pop("compression", None)
+        super().__init__(payload, channel, **kwargs)
+
+
 class Channel(stock.Channel):
     """Kombu's Redis channel, in whose place a worker's life hangs on each byte of the queue."""
+
+    Message = Message
 
     def decode_body(self, body: Any, encoding: str | None = None) -> Any:
         """Return the body's bytes; one that is not in its encoding stays as it is.

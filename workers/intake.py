@@ -1,13 +1,16 @@
 """The intake: looks at each job message before Celery does, so that a bad one fails by itself."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.strategy import default
 
 from contract import codec
+from contract.arrays import describe
 from contract.errors import MessageError
 
 logger = get_logger(__name__)
@@ -18,9 +21,40 @@ _CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
 #: Arguments and embedded signatures of a message whose body the parent leaves alone.
 NOT_DECODED: Final[tuple[Any, ...]] = ((), {}, {})
 
+#: What Celery's headers hold where they are not null. It takes that for granted, in the parent,
+#: where a time limit that is text, say, would end the worker.
+_HEADERS: Final = {
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), (int,)),
+    **dict.fromkeys(("eta", "expires", "root_id", "parent_id", "group", "reply_to"), (str,)),
+    **dict.fromkeys(("argsrepr", "kwargsrepr", "lang", "origin", "shadow"), (str,)),
+    "ignore_result": (bool,),
+    "timelimit": (list, tuple),
+    "stamped_headers": (list, tuple),
+    "stamps": (dict,),
+}
+
 #: What Celery raises for headers that are not a task's. Some of it would end the worker's parent,
 #: and its successor's, for the message would come again.
 _MALFORMED: Final = (InvalidTaskError, KeyError, TypeError, ValueError, AttributeError)
+
+
+class Consumer(CeleryConsumer):
+    """Celery's consumer, which no message can end: `worker_consumer` in the settings."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def take(message: Any) -> Any:
+            try:
+                return handle(message)
+            except _MALFORMED as error:
+                _fail(
+                    self.app.backend, message, MessageError(f"message: {error}, expected a task's")
+                )
+                return message.ack_log_error(logger, self.connection_errors)
+
+        return take
 
 
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
@@ -28,7 +62,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     handle = default(task, app, consumer)
 
     def refuse(message: Any, fault: MessageError, ack: Any) -> None:
-        _fail(task, message, fault)
+        _fail(task.backend, message, fault)
         ack(logger, consumer.connection_errors)
 
     def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
@@ -39,6 +73,8 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
             # Celery would decode the body here, in the parent, to send the arguments through the
             # pipe a second time. The child decodes it, under our limits; a bad one fails there.
             message._decoded_cache = NOT_DECODED
+        elif not _job_id(message):  # protocol 1; its result would have no place
+            return refuse(message, MessageError("id: none, expected a job's"), ack)
         try:
             return handle(message, body, ack, reject, callbacks)
         except _MALFORMED as error:
@@ -51,18 +87,40 @@ def _fault(message: Any) -> MessageError | None:
     """Return what is wrong with a message as far as it shows without decoding it."""
     if message.content_type not in _CONTENT_TYPES:
         expected = " or ".join(_CONTENT_TYPES)
-        return MessageError(f"content type: {message.content_type!r}, expected {expected}")
+        return MessageError(f"content type: {describe(message.content_type)}, expected {expected}")
+    if getattr(message, "compression", None) is not None:
+        return MessageError(f"compression: {describe(message.compression)}, expected none")
     if not isinstance(message.body, bytes | str):
-        return MessageError(f"message: body {message.body!r}, expected bytes or text")
+        return MessageError(f"message: body {describe(message.body)}, expected bytes or text")
     if len(message.body) > codec.INLINE.max_bytes:
         limit = codec.INLINE.max_bytes
         return MessageError(f"message: {len(message.body)} bytes, expected at most {limit}")
+    return _fault_of_headers(message.headers)
+
+
+def _fault_of_headers(headers: Mapping[str, Any]) -> MessageError | None:
+    for name, kinds in _HEADERS.items():
+        value = headers.get(name)
+        if value is not None and not isinstance(value, kinds):
+            return MessageError(f"{name}: {describe(value)}, expected {kinds[0].__name__}")
+    limits = headers.get("timelimit") or (None, None)
+    if len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits):
+        return MessageError(f"timelimit: {describe(limits)}, expected two numbers of seconds")
     return None
 
 
-def _fail(task: Any, message: Any, fault: MessageError) -> None:
+def _fail(backend: Any, message: Any, fault: MessageError) -> None:
     """Give the caller of a job that cannot be read a failed result."""
-    job_id = message.headers.get("id")
-    logger.error("job %s of %s refused: %s", job_id, task.name, fault)
+    job_id = _job_id(message)
+    logger.error("job %s of %s refused: %s", job_id, message.headers.get("task"), fault)
     if job_id:
-        task.backend.mark_as_failure(job_id, fault)
+        backend.mark_as_failure(job_id, fault)
+
+
+def _job_id(message: Any) -> str | None:
+    """Return the id of the job that a message asks for, which protocol 1 has in the body."""
+    found = message.headers.get("id")
+    if "task" not in message.headers:
+        with contextlib.suppress(Exception):  # a body of anybody's
+            found = message.decode()["id"]
+    return found if isinstance(found, str) else None

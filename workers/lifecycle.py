@@ -31,7 +31,14 @@ def share_cores(instance: Any, **_: Any) -> None:
     processes = 1
     if "prefork" in str(getattr(instance.pool_cls, "__module__", instance.pool_cls)):
         processes = max(1, instance.concurrency or 1)
-    os.environ.setdefault(_THREADS_VARIABLE, str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    os.environ.setdefault(_THREADS_VARIABLE, str(max(1, _num_cores() // processes)))
+
+
+def _num_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has no affinity
+        return os.cpu_count() or 1
 
 
 def load_kernels(**_: Any) -> None:

@@ -29,11 +29,14 @@ class Request(CeleryRequest):
 
     @cached_property
     def _payload(self) -> Any:
+        if self._decoded:  # protocol 1, which the intake had to read
+            return self.body
+        self.message._decoded_cache = None  # NOT_DECODED, by the intake
         try:
             args, kwargs, embed = self.message.decode()
+            return list(args), dict(kwargs), dict(embed or {})
         except Exception:
             return NOT_DECODED
-        return args, kwargs, embed
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False

@@ -1,9 +1,12 @@
 """The Celery tasks: a thin shell around the runner, the same for every operation."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import celery
+import redis
 from celery.exceptions import Ignore
 
 from contract import codec
@@ -27,12 +30,12 @@ class Task(celery.Task):
     """The base of every task in these workers, a user's own included."""
 
     Request = "workers.request:Request"
+    Strategy = "workers.intake:strategy"
 
 
 class OperationTask(Task):
     """Runs one operation; its arguments are the request's fields, by name or by position."""
 
-    Strategy = "workers.intake:strategy"
     abstract = True
     throws = (GristmillError,)  # an answer to the caller, not a fault to fill the log with
     typing = False  # the request checks its fields, and names them better
@@ -87,24 +90,41 @@ class Watch:
         """Return the broker's time, in seconds since 1970."""
         if self._clock is None:
             self._clock = _clock_of(self._task.app, self._redis)
-        return self._clock.now()
+        with _broker():
+            return self._clock.now()
 
     def check(self) -> None:
         """Raise `JobCancelled` or `DeadlineExceeded` when the job should not go on."""
-        if self._redis.exists(self._cancel_key):
+        with _broker():
+            is_cancelled = self._redis.exists(self._cancel_key)
+        if is_cancelled:
             raise JobCancelled(f"job {self._task.request.id}: cancelled")
         if self.deadline is not None:
             Envelope(deadline=self.deadline).check_deadline(self.now())
 
     def __call__(self, progress: float) -> None:
-        """Serve what is due between two steps of a kernel."""
+        """Serve what is due between two steps of a kernel.
+
+        A broker that does not answer is asked again at a later step: it ends no running job.
+        """
         now = time.monotonic()
-        if now - self._looked_at >= CANCEL_SECONDS:
-            self._looked_at = now
-            self.check()
-        if now - self._told_at >= PROGRESS_SECONDS:
-            self._told_at = now
-            self._task.update_state(state=PROGRESS, meta={"progress": progress})
+        with contextlib.suppress(TransientError):
+            if now - self._looked_at >= CANCEL_SECONDS:
+                self._looked_at = now
+                self.check()
+            if now - self._told_at >= PROGRESS_SECONDS:
+                self._told_at = now
+                with _broker():
+                    self._task.update_state(state=PROGRESS, meta={"progress": progress})
+
+
+@contextlib.contextmanager
+def _broker() -> Iterator[None]:
+    """Raise `TransientError` where the broker does not answer."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise TransientError(f"broker: {error}, expected an answer") from None
 
 
 def _clock_of(app: Any, client: Any) -> BrokerClock:
