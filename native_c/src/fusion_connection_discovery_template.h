@@ -273,12 +273,11 @@ NC_TARGET static void NC_NAME(find_nearest)(const nc_discovery *job, int64_t top
                 int64_t j = column + __builtin_ctz(hits);
                 if (modalities && modalities[i] == modalities[j])
                     continue;
+                float found = row[j - left];
                 /* The bounds rise while the tile is read. */
-                int to_i = row[j - left] >= bound_of(job, i),
-                    to_j = row[j - left] >= bound_of(job, j);
+                int to_i = found >= bound_of(job, i), to_j = found >= bound_of(job, j);
                 if (!to_i && !to_j)
                     continue;
-                float found = row[j - left];
                 int exact = found < job->threshold + job->margin;
                 if (exact && (found = NC_NAME(exact)(job, i, j)) < job->threshold)
                     continue;
