@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ORACLES := .venv-oracles
+BENCH := .venv-bench
 FAMILY ?=
 TESTS ?= tests
 TABLES ?=
@@ -110,13 +111,13 @@ test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it
 	@$(PY) -m pytest -m "not integration and not slow" $(TESTS)
 
 # The oracles have an environment of their own: they are large, and nothing of ours needs them.
-$(ORACLES)/.locked: requirements/oracles.lock requirements/oracles-torch.txt | $(VENV)/.locked
+$(ORACLES)/.locked: requirements/oracles.lock requirements/torch.txt | $(VENV)/.locked
 	@echo "Setting up $(ORACLES) (once; it takes 2 GB)"
 	@test -x $(ORACLES)/bin/python || $(PY) -m venv $(ORACLES)
 	@$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 	  -r requirements/oracles.lock
 	@$(ORACLES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
-	  -r requirements/oracles-torch.txt
+	  -r requirements/torch.txt
 	@touch $@
 
 .PHONY: test-oracles
@@ -140,9 +141,26 @@ format: $(VENV)/.locked ## Write the house style into Python and C
 	@$(PY) -m ruff format .
 	@$(if $(C_SOURCES),$(VENV)/bin/clang-format -i $(C_SOURCES))
 
+# --- Measure ------------------------------------------------------------------------------------
+
 .PHONY: bench
-bench: build ## Verify, then time: all families or FAMILY=analytics
-	@$(PY) -m benchmarks $(FAMILY)
+bench: build $(BENCH)/.locked ## Verify, then time beside peers: FAMILY=mcts, SIMD=portable,avx2, QUICK=1
+	@$(BENCH)/bin/python -m benchmarks $(FAMILY) $(if $(CASE),--case "$(CASE)") \
+	  $(if $(SIMD),--simd $(SIMD)) $(if $(QUICK),--quick) $(if $(STRICT),--strict)
+
+.PHONY: bench-report
+bench-report: $(BENCH)/.locked ## Turn the figures of make bench into docs/benchmarks.md and its plots
+	@$(BENCH)/bin/python -m benchmarks.report
+
+# The peers have an environment of their own: they are large, and nothing of ours needs them.
+$(BENCH)/.locked: requirements/bench.lock requirements/torch.txt | $(VENV)/.locked
+	@echo "Setting up $(BENCH) (once; it takes 2 GB)"
+	@test -x $(BENCH)/bin/python || $(PY) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  -r requirements/bench.lock
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
+	  -r requirements/torch.txt
+	@touch $@
 
 # --- Keep ---------------------------------------------------------------------------------------
 
@@ -160,6 +178,8 @@ lock: $(VENV)/bin/uv ## Bring requirements/*.lock up to pyproject.toml (UPGRADE=
 	@$(LOCK) pyproject.toml --constraint requirements/dev.lock --extra worker --group build \
 	  -o requirements/worker.lock
 	@$(LOCK) --group oracles -o requirements/oracles.lock
+	@$(LOCK) pyproject.toml --constraint requirements/dev.lock --extra bench --extra plot \
+	  --no-emit-package torch -o requirements/bench.lock
 
 .PHONY: clean
 clean: ## Remove what the build and the tools left behind
@@ -168,5 +188,5 @@ clean: ## Remove what the build and the tools left behind
 	@find $(PACKAGES) tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: distclean
-distclean: clean ## The same, and .venv and .venv-oracles
-	@rm -rf $(VENV) $(ORACLES)
+distclean: clean ## The same, and the environments
+	@rm -rf $(VENV) $(BENCH) $(ORACLES)

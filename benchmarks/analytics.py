@@ -1,150 +1,210 @@
-"""Benchmarks of the analytics kernels: each case checks its answer, then times it beside a peer.
+"""Cases of the analytics kernels."""
 
-`python -m benchmarks.analytics` prints the records; every figure is the least of many runs, on one
-thread, of the kernel's facade alone: no queue.
-"""
-
-import json
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
-from importlib import import_module
+import math
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-import native_c
+from benchmarks.case import Call, Case, Peer
 from native_c import analytics
 
 Series = NDArray[np.float64]
+Answer = dict[str, Any]
 
 PERCENTILES: Final = (5.0, 25.0, 50.0, 75.0, 95.0)
 
-#: Seconds that one figure may take, and runs it has at most.
-_SECONDS: Final = 1.0
-_RUNS: Final = 200
+
+def normal(size: int) -> tuple[Series]:
+    """Return a normal series."""
+    return (np.random.default_rng(7).normal(size=size),)
 
 
-def series() -> dict[str, Series]:
-    """Return the series by the name of their case."""
-    rng = np.random.default_rng(7)
-    return {
-        "1,000 normal": rng.normal(size=1_000),
-        "100,000 normal": rng.normal(size=100_000),
-        "100,000 heavy tails": rng.standard_t(1.5, size=100_000),
-        "100,000 with ties": rng.integers(0, 1_000, 100_000).astype(float),
-        "100,000 normal + 1e9": 1e9 + rng.normal(size=100_000),
-        "10,000,000 normal": rng.normal(size=10_000_000),
-    }
+def heavy_tails(size: int) -> tuple[Series]:
+    """Return Student's t with 1.5 degrees of freedom: no variance, and outliers by the thousand."""
+    return (np.random.default_rng(7).standard_t(1.5, size=size),)
 
 
-def by_scipy(values: Series) -> dict[str, Any]:
-    """Compute every field by NumPy and SciPy, each function called once."""
-    described = stats.describe(values)
-    percentiles = np.percentile(values, PERCENTILES)
-    return {
-        "sum": values.sum(),
-        "mean": described.mean,
-        "variance": described.variance,
-        "std": values.std(ddof=1),
-        "sem": stats.sem(values),
-        "min": described.minmax[0],
-        "max": described.minmax[1],
-        "range": np.ptp(values),
-        "median": np.median(values),
-        "percentiles": percentiles,
-        "iqr": percentiles[3] - percentiles[1],
-        "mad": stats.median_abs_deviation(values),
-        "skewness": described.skewness,
-        "kurtosis": described.kurtosis,
-    }
+def with_ties(size: int) -> tuple[Series]:
+    """Return whole numbers below 1,000: each of them many times."""
+    return (np.random.default_rng(7).integers(0, 1_000, size).astype(float),)
 
 
-def by_polars(values: Series) -> Callable[[], object] | None:
-    """Return a call of one lazy select of all fields but the MAD; None where polars is missing."""
-    try:
-        polars = import_module("polars")
-    except ImportError:
-        return None
-    column, frame = polars.col("x"), polars.DataFrame({"x": values})
-    expressions = [
-        *(column.sum().alias("sum"), column.mean().alias("mean"), column.var().alias("variance")),
-        *(column.min().alias("min"), column.max().alias("max"), column.median().alias("median")),
-        *(column.skew().alias("skewness"), column.kurtosis().alias("kurtosis")),
-        *(column.quantile(q / 100, "linear").alias(f"percentile {q}") for q in PERCENTILES),
-    ]
-    return lambda: frame.lazy().select(expressions).collect()
+def far_from_zero(size: int) -> tuple[Series]:
+    """Return a normal series around 1e9, in which naive sums of powers lose all digits."""
+    return (1e9 + np.random.default_rng(7).normal(size=size),)
 
 
-def verify(values: Series) -> None:
-    """Raise AssertionError unless ours agrees with NumPy and SciPy.
+def ours(values: Series) -> Call:
+    """Compute all statistics, five percentiles among them."""
+    return lambda: analytics.basic_statistics(values)
 
-    Their third and fourth moments lose digits to an offset, as ours do not; so those are compared
-    on the centred series.
+
+def ours_without_percentiles(values: Series) -> Call:
+    """Ask for as little as a caller can."""
+    return lambda: analytics.basic_statistics(values, percentiles=())
+
+
+def verify(answer: Answer, values: Series) -> None:
+    """Compare with NumPy and SciPy: selected values exactly, sums within rounding.
+
+    Their higher moments lose digits to an offset, as ours do not, so those are compared on the
+    centred series.
     """
-    ours = analytics.basic_statistics(values, PERCENTILES)
-    expected, centred = by_scipy(values), by_scipy(values - np.median(values))
-    for name in ("min", "max", "range", "median", "percentiles", "iqr", "mad"):
-        np.testing.assert_array_equal(ours[name], expected[name], err_msg=name)
-    for name in ("sum", "mean"):
-        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-12, atol=1e-8, err_msg=name)
-    for name in ("variance", "std", "sem", "skewness", "kurtosis"):
-        np.testing.assert_allclose(ours[name], centred[name], rtol=1e-9, atol=1e-9, err_msg=name)
-
-
-def least_milliseconds(call: Callable[[], object]) -> float:
-    """Return the least time of a call, in milliseconds."""
-    call()
-    best, start = float("inf"), time.perf_counter()
-    for _ in range(_RUNS):
-        began = time.perf_counter()
-        call()
-        ended = time.perf_counter()
-        best = min(best, ended - began)
-        if ended - start > _SECONDS:
-            break
-    return best * 1e3
-
-
-def peers(values: Series) -> dict[str, Callable[[], object]]:
-    """Return the peers' calls by how they are called."""
-    found: dict[str, Callable[[], object]] = {
-        "NumPy and SciPy, one call a field": partial(by_scipy, values)
+    median = np.median(values)
+    exact = {
+        "min": values.min(),
+        "max": values.max(),
+        "range": np.ptp(values),
+        "median": median,
+        "mad": np.median(np.abs(values - median)),
+        "iqr": np.subtract(*np.percentile(values, (75, 25))),
     }
-    select = by_polars(values)
-    if select is not None:
-        found["polars, one lazy select, 5 linear quantiles, no MAD"] = select
-    return found
+    if answer["percentiles"].size:
+        exact["percentiles"] = np.percentile(values, PERCENTILES)
+    for name, expected in exact.items():
+        np.testing.assert_array_equal(answer[name], expected, err_msg=name)
+    for name, expected in (("sum", math.fsum(values)), ("mean", math.fsum(values) / values.size)):
+        np.testing.assert_allclose(answer[name], expected, rtol=1e-12, atol=1e-8, err_msg=name)
+    centred = values - median
+    rounded = {
+        "variance": centred.var(ddof=1),
+        "std": centred.std(ddof=1),
+        "sem": stats.sem(centred),
+        "skewness": stats.skew(centred),
+        "kurtosis": stats.kurtosis(centred),
+    }
+    for name, expected in rounded.items():
+        np.testing.assert_allclose(answer[name], expected, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-def records() -> Iterator[dict[str, Any]]:
-    """Yield a record for each case and peer; a ratio above 1 means that ours is better."""
-    native_c.set_threads(1)
-    for case, values in series().items():
-        verify(values)
-        ours = least_milliseconds(partial(analytics.basic_statistics, values))
-        for peer, call in peers(values).items():
-            theirs = least_milliseconds(call)
-            yield {
-                "operation": "analytics.basic_statistics",
-                "case": case,
-                "metric": "time",
-                "unit": "ms",
-                "ours": ours,
-                "peer": peer,
-                "peer_value": theirs,
-                "threads": 1,
-                "better": "lower",
-                "ratio": theirs / ours,
-                "bar": 5.0,
-            }
+def polars(values: Series) -> Call:
+    """Compute the same but the MAD, each number by its expression, all in one select."""
+    import polars as pl
+
+    x, frame = pl.col("x"), pl.DataFrame({"x": values})
+    expressions = [
+        *(x.sum().alias("sum"), x.mean().alias("mean"), x.var().alias("variance")),
+        *(x.min().alias("min"), x.max().alias("max"), x.median().alias("median")),
+        *(x.skew().alias("skewness"), x.kurtosis().alias("kurtosis")),
+        *(x.quantile(q / 100, "linear").alias(f"{q}") for q in PERCENTILES),
+    ]
+    return lambda: frame.select(expressions)
 
 
-if __name__ == "__main__":
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # SciPy's, on the series with an offset
-        for record in records():
-            print(json.dumps(record))
+def polars_four(values: Series) -> Call:
+    """Compute minimum, maximum, mean and standard deviation."""
+    import polars as pl
+
+    x, frame = pl.col("x"), pl.DataFrame({"x": values})
+    expressions = [
+        *(x.min().alias("min"), x.max().alias("max")),
+        *(x.mean().alias("mean"), x.std().alias("std")),
+    ]
+    return lambda: frame.select(expressions)
+
+
+def polars_moments(values: Series) -> Call:
+    """Compute the same with skewness and kurtosis."""
+    import polars as pl
+
+    x, frame = pl.col("x"), pl.DataFrame({"x": values})
+    expressions = [
+        *(x.min().alias("min"), x.max().alias("max"), x.mean().alias("mean")),
+        *(x.var().alias("variance"), x.skew().alias("skewness"), x.kurtosis().alias("kurtosis")),
+    ]
+    return lambda: frame.select(expressions)
+
+
+def pandas(values: Series) -> Call:
+    """Describe with the same percentiles: no skewness, no kurtosis, no MAD."""
+    import pandas as pd
+
+    series, percentiles = pd.Series(values), [q / 100 for q in PERCENTILES]
+    return lambda: series.describe(percentiles=percentiles)
+
+
+def scipy(values: Series) -> Call:
+    """Describe: minimum, maximum and four moments, no percentiles."""
+    return lambda: stats.describe(values)
+
+
+def agrees(theirs: Answer, ours: Answer) -> None:
+    """Compare what the peer computes; its rounding may cost it digits far from zero."""
+    assert len(theirs) >= 4
+    for name, value in theirs.items():
+        near_zero = 1e-6 if name in ("skewness", "kurtosis") else 1e-12
+        np.testing.assert_allclose(value, ours[name], rtol=1e-6, atol=near_zero, err_msg=name)
+
+
+def polars_agrees(theirs: Any, ours: Answer) -> None:
+    """Compare the one row of a select."""
+    row = theirs.row(0, named=True)
+    found = {name: value for name, value in row.items() if name in ours}
+    if str(PERCENTILES[0]) in row:
+        found["percentiles"] = [row[str(q)] for q in PERCENTILES]
+    agrees(found, ours)
+
+
+def pandas_agrees(theirs: Any, ours: Answer) -> None:
+    """Compare a description."""
+    found = {name: theirs[name] for name in ("mean", "std", "min", "max")}
+    agrees(found | {"percentiles": [theirs[f"{q:g}%"] for q in PERCENTILES]}, ours)
+
+
+def scipy_agrees(theirs: Any, ours: Answer) -> None:
+    """Compare a description."""
+    found = {name: getattr(theirs, name) for name in ("mean", "variance", "skewness", "kurtosis")}
+    agrees(found | dict(zip(("min", "max"), theirs.minmax, strict=True)), ours)
+
+
+POLARS: Final = Peer(
+    "polars, one select", "polars", polars, polars_agrees, bars={100_000: 8.0, 10_000_000: 4.0}
+)
+POLARS_100_000: Final = replace(POLARS, bars={100_000: 8.0})
+PANDAS: Final = Peer("pandas, describe", "pandas", pandas, pandas_agrees, bars={10_000_000: 4.0})
+SCIPY: Final = Peer("SciPy, describe", "scipy", scipy, scipy_agrees, bars={10_000_000: 4.0})
+
+
+def _statistics(name: str, data: Any, sizes: tuple[int, ...], *peers: Peer) -> Case:
+    return Case(
+        operation="analytics.basic_statistics",
+        name=name,
+        data=data,
+        sizes=sizes,
+        unit="values",
+        ours=ours,
+        verify=verify,
+        peers=peers,
+        element="value",
+        note="Ours finds the median absolute deviation too, which no peer's call does; pandas "
+        "leaves out skewness and kurtosis, SciPy the percentiles.",
+    )
+
+
+CASES: Final = (
+    _statistics("normal", normal, (1_000, 100_000, 10_000_000), POLARS, PANDAS, SCIPY),
+    _statistics("heavy tails", heavy_tails, (100_000,), POLARS_100_000),
+    _statistics("with ties", with_ties, (100_000,), POLARS_100_000),
+    _statistics("normal + 1e9", far_from_zero, (100_000,), POLARS_100_000),
+    Case(
+        operation="analytics.basic_statistics",
+        name="moments alone",
+        data=normal,
+        sizes=(100_000,),
+        unit="values",
+        ours=ours_without_percentiles,
+        verify=verify,
+        peers=(
+            Peer("polars, four numbers", "polars", polars_four, polars_agrees, bars={100_000: 5.0}),
+            Peer(
+                "polars, four moments", "polars", polars_moments, polars_agrees, bars={100_000: 5.0}
+            ),
+        ),
+        element="value",
+        note="The operation cannot be asked for moments alone: without percentiles it still finds "
+        "the median, the interquartile range and the MAD, which the peers here do not.",
+    ),
+)

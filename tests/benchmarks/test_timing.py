@@ -1,0 +1,74 @@
+"""Contestants take turns, warmed up, and interrupted samples do not flatter anybody."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.timing import Plan, Sample, interleave, summarize
+
+PLAN = Plan(seconds=0.0, rounds=4, most=4)
+
+
+def named_calls(log: list[str], seconds: float) -> dict[str, Callable[[], None]]:
+    def call(name: str) -> None:
+        log.append(name)
+        time.sleep(seconds)
+
+    return {name: lambda name=name: call(name) for name in "abc"}  # type: ignore[misc]
+
+
+def test_each_round_gives_everybody_a_turn_and_begins_with_another() -> None:
+    log: list[str] = []
+    turns: list[str] = []
+    interleave(named_calls(log, 0.0), PLAN, before=turns.append)
+    assert "".join(turns) == "abc" + "abc" + "bca" + "cab" + "abc"
+
+
+def test_a_call_is_made_twice_before_it_is_first_timed() -> None:
+    log: list[str] = []
+    interleave(named_calls(log, 0.021), Plan(seconds=0.0, rounds=2, most=2))
+    # A long call: two to warm up, then once a sample.
+    assert "".join(log) == "aabbcc" + "abc" + "bca"
+
+
+def test_a_short_call_is_repeated_until_the_clock_can_tell() -> None:
+    log: list[str] = []
+    interleave({"a": named_calls(log, 0.0)["a"]}, PLAN)
+    assert len(log) > 20
+
+
+def test_a_figure_is_near_what_was_slept() -> None:
+    log: list[str] = []
+    figure = interleave({"a": named_calls(log, 0.005)["a"]}, PLAN)["a"]
+    assert 5.0 <= figure.low <= figure.value <= figure.high
+
+
+def test_interrupted_samples_are_left_out_where_enough_remain() -> None:
+    alone = [Sample(0.001, 0.001, False)] * 5
+    figure = summarize([*alone, *[Sample(0.9, 0.001, True)] * 4], one_thread=True)
+    assert (figure.value, figure.high, figure.clock, figure.is_quiet) == (1.0, 1.0, "wall", True)
+
+
+def test_the_processors_time_counts_where_nearly_all_were_interrupted() -> None:
+    samples = [Sample(0.9, 0.002, True)] * 9 + [Sample(0.002, 0.002, False)]
+    figure = summarize(samples, one_thread=True)
+    assert (figure.value, figure.clock, figure.is_quiet) == (2.0, "processor", False)
+
+
+def test_on_several_threads_interrupted_samples_count_and_are_told() -> None:
+    figure = summarize([Sample(0.5, 0.9, True)] * 3, one_thread=False)
+    assert (figure.value, figure.clock, figure.is_quiet) == (500.0, "wall", False)
+    assert figure.cores == pytest.approx(1.8)
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=50))
+def test_the_median_lies_between_the_quartiles_and_those_within_the_samples(
+    seconds: list[float],
+) -> None:
+    figure = summarize([Sample(each, each, False) for each in seconds], one_thread=True)
+    near = 1 + 1e-9
+    assert min(seconds) * 1e3 / near <= figure.low <= figure.value * near
+    assert figure.value <= figure.high * near <= max(seconds) * 1e3 * near * near
