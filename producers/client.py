@@ -131,12 +131,10 @@ class Client:
 
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
-        client = self._here().redis
-        wake = self.deployment.wake_key(job_id)
+        wake, nap = self.deployment.wake_key(job_id), max(0.01, min(seconds, _NAP_SECONDS))
         try:
-            if client.blpop([wake], timeout=max(0.01, min(seconds, _NAP_SECONDS))):
-                client.rpush(wake, b"1")  # for whoever else waits; its expiry was set by the worker
-                client.expire(wake, 60)
+            # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
+            self._here().redis.blmove(wake, wake, nap)  # type: ignore[arg-type]
         except redis.RedisError as error:
             raise self._refusal(error) from error
 

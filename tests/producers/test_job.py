@@ -99,6 +99,22 @@ def test_a_wake_up_that_was_lost_costs_a_nap_and_no_more(client: Client, job: Jo
     timer.join()
 
 
+def test_a_wake_up_is_there_for_all_who_wait_and_ends_in_its_time(client, job: Job, raw) -> None:
+    store(client, job.id, states.SUCCESS, Answer(ANSWER))
+    wake = client.deployment.wake_key(job.id)
+    raw.expire(wake, 30)
+    before = raw.info("commandstats")
+    for _ in range(3):
+        client.sleep(job.id, 5)
+    assert raw.llen(wake) == 1
+    assert 0 < raw.ttl(wake) <= 30
+    # One command a nap: a wake-up whose result is gone must not keep itself alive.
+    after = raw.info("commandstats")
+    calls = {name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after}
+    assert calls["cmdstat_blmove"] == 3
+    assert not {"cmdstat_rpush", "cmdstat_lpush"} & {name for name, made in calls.items() if made}
+
+
 # --- Waiting in vain ---
 
 
