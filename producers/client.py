@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -27,6 +27,7 @@ from contract.transport import Amqp
 from producers.job import Job, check_seconds
 
 R = TypeVar("R", bound=Result)
+T = TypeVar("T")
 
 #: Seconds that `job.result()` waits unless told otherwise.
 DEFAULT_TIMEOUT: Final = 300.0
@@ -71,6 +72,8 @@ class Client:
         self.timeout = timeout
         self._payloads = InlinePayloads()
         self._processes: dict[int, _Process] = {}
+        #: An element for each `with` block that is open, in any thread.
+        self._blocks: list[None] = []
 
     def submit(
         self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
@@ -83,10 +86,10 @@ class Client:
         silent in that very moment, the job may run all the same.
         """
         check_seconds("deadline_seconds", deadline_seconds)
-        process = self._here()
         fields, references = self._payloads.pack(fields_of(request))
         job_id = str(uuid.uuid4())
-        try:
+
+        def publish(process: _Process) -> None:
             envelope = Envelope.submitted(process.clock.now(), deadline_seconds, references)
             process.publish(
                 operation.name,
@@ -98,10 +101,11 @@ class Client:
                 argsrepr="()",
                 kwargsrepr=summary(fields),
             )
+
+        try:
+            self._use(publish)
         except codec.EncodeError as error:
             raise MessageError(f"{operation.name}: {error}") from None
-        except (OperationalError, redis.RedisError) as error:
-            raise self._refusal(error) from error
         return self.job(operation, job_id)
 
     @overload
@@ -122,28 +126,20 @@ class Client:
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
-        process = self._here()
-        try:
-            payload = process.redis.get(process.app.backend.get_key_for_task(job_id))
-        except redis.RedisError as error:
-            raise self._refusal(error) from error
-        return read_meta(payload)
+        return read_meta(
+            self._use(lambda here: here.redis.get(here.app.backend.get_key_for_task(job_id)))
+        )
 
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
         wake, nap = self.deployment.wake_key(job_id), max(0.01, min(seconds, _NAP_SECONDS))
-        try:
-            # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
-            self._here().redis.blmove(wake, wake, nap)  # type: ignore[arg-type]
-        except redis.RedisError as error:
-            raise self._refusal(error) from error
+        # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
+        self._use(lambda here: here.redis.blmove(wake, wake, nap))  # type: ignore[arg-type]
 
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end; workers look for the wish before and during a job."""
-        try:
-            self._here().redis.set(self.deployment.cancel_key(job_id), b"1", ex=_CANCEL_SECONDS)
-        except redis.RedisError as error:
-            raise self._refusal(error) from error
+        key = self.deployment.cancel_key(job_id)
+        self._use(lambda here: here.redis.set(key, b"1", ex=_CANCEL_SECONDS))
 
     def close(self) -> None:
         """Give back the connections; the next call opens new ones."""
@@ -153,6 +149,7 @@ class Client:
 
     def __enter__(self) -> Self:
         """Make this client the current one."""
+        self._blocks.append(None)
         _current.set((*_current.get(), self))
         return self
 
@@ -162,9 +159,27 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Make the client before it the current one again, and close this one."""
+        """Make the client before it the current one again; the last block closes this one."""
         _current.set(_current.get()[:-1])
-        self.close()
+        self._blocks.pop()
+        if not self._blocks:
+            self.close()
+
+    def _use(self, act: Callable[["_Process"], T]) -> T:
+        """Return what `act` makes of this process's connections, or raise how the broker failed.
+
+        Where another thread closes the client in the middle, do it again on new connections.
+        """
+        while True:
+            process = self._here()
+            try:
+                return act(process)
+            except Exception as error:
+                if self._processes.get(os.getpid()) is not process:
+                    continue
+                if isinstance(error, OperationalError | redis.RedisError):
+                    raise self._refusal(error) from error
+                raise
 
     def _here(self) -> "_Process":
         # Connections must not be shared with a parent process: a forked child makes its own. Two

@@ -382,7 +382,41 @@ def test_a_forked_child_uses_the_client_on_sockets_of_its_own(server: EmbeddedSe
     assert len(queued(raw, "forking:")) == 42
 
 
+def test_a_client_that_one_thread_closes_goes_on_serving_the_others(client: Client) -> None:
+    end = time.monotonic() + 1
+
+    def ask(_: int) -> int:
+        count = 0
+        while time.monotonic() < end:
+            client.submit(OPERATION, REQUEST).status()
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(ask, number) for number in range(3)]
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            client.close()
+        assert all(found.result() > 0 for found in asked)
+
+
 # --- The current client ---
+
+
+def test_a_block_that_ends_leaves_the_connections_to_the_blocks_of_other_threads(client) -> None:
+    with client:
+        client.submit(OPERATION, REQUEST)
+        here = client._here()
+
+        def visit() -> None:
+            with client:
+                pass
+
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        visitor.join()
+        assert client._here() is here
+    assert client._here() is not here
 
 
 def test_the_innermost_block_says_which_client_is_current(server: EmbeddedServer) -> None:
