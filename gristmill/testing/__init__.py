@@ -19,10 +19,11 @@ from celery import states
 
 from contract import codec
 from contract.envelope import Envelope
-from contract.errors import GristmillError, InvalidRequest, JobCancelled
+from contract.errors import GristmillError, JobCancelled
 from contract.operation import Operation, Result, fields_of
+from contract.payloads import InlinePayloads
 from producers.client import submitting_through
-from producers.job import Job
+from producers.job import Job, check_seconds
 from workers.runner import run
 
 R = TypeVar("R", bound=Result)
@@ -43,10 +44,10 @@ class InProcess:
         self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
     ) -> Job[R]:
         """Run a checked request on the worker thread and return its job."""
-        now = time.time()
-        deadline = None if deadline_seconds is None else now + deadline_seconds
-        header = Envelope(submitted_at=now, deadline=deadline).to_header()
-        message = codec.encode([header, fields_of(request)])
+        check_seconds("deadline_seconds", deadline_seconds)
+        fields, references = InlinePayloads().pack(fields_of(request))
+        envelope = Envelope.submitted(time.time(), deadline_seconds, references)
+        message = codec.encode([envelope.to_header(), fields])
         job_id = str(uuid.uuid4())
         self._store(job_id, states.PENDING)
         self._worker.submit(self._run, operation, job_id, message)
@@ -70,7 +71,7 @@ class InProcess:
     def close(self) -> None:
         """Cancel what has not ended and stop the worker thread."""
         self._cancelled.update(self._metas)
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._worker.shutdown(wait=True)  # each job that waits sees that it is cancelled, and ends
 
     def _run(self, operation: Operation[Any, R], job_id: str, message: bytes) -> None:
         try:
@@ -111,8 +112,7 @@ class _Watch:
 @contextmanager
 def in_process(timeout: float | None = 60.0) -> Iterator[InProcess]:
     """Send every operation called in this block to an in-process worker; yield it."""
-    if timeout is not None and not timeout >= 0:
-        raise InvalidRequest(f"timeout: {timeout!r}, expected seconds or None")
+    check_seconds("timeout", timeout)
     road = InProcess(timeout)
     try:
         with submitting_through(road):
