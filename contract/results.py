@@ -64,6 +64,9 @@ class Backend(RedisBackend):
         """Encode by what `data` holds, so that a JSON job's result is JSON for any client."""
         serializer = codec.SERIALIZER if _holds_arrays(data) else "json"
         encoded: tuple[str, str, Any] = dumps(data, serializer=serializer)
+        if len(encoded[2]) > codec.INLINE.max_bytes:  # said by the codec of its own form
+            was, limit = f"{len(encoded[2])} bytes of JSON", codec.INLINE.max_bytes
+            raise codec.EncodeError(f"result: {was}, expected at most {limit}")
         return encoded
 
     def decode(self, payload: Any) -> Any:
@@ -144,6 +147,7 @@ _OURS = {error.__name__: error for error in ERRORS.values()}
 #: What Celery's and kombu's own exceptions mean to a caller; any other is our bug or a user's task.
 _FOREIGN: Final[dict[str, type[GristmillError]]] = {
     "DecodeError": ERRORS["message_error"],
+    "EncodeError": ERRORS["message_error"],
     "ContentDisallowed": ERRORS["message_error"],
     "NotRegistered": ERRORS["message_error"],
     "InvalidTaskError": ERRORS["message_error"],

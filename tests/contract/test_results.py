@@ -12,6 +12,7 @@ import pytest
 import redis
 from celery import Celery, states
 from celery.backends.redis import RedisBackend
+from kombu.exceptions import EncodeError
 from kombu.serialization import dumps, loads
 from kombu.utils import json as kombu_json
 
@@ -129,6 +130,16 @@ def test_what_is_no_meta_is_a_message_error(payload: bytes | str) -> None:
         read_meta(payload)
 
 
+@pytest.mark.parametrize("form", ["codec", "json"])
+def test_a_result_that_no_message_holds_is_not_sent(backend: Backend, monkeypatch, form) -> None:
+    # Redis closes the connection on more than 512 MB: an outage, it seems, and so tried again.
+    monkeypatch.setattr(codec, "INLINE", codec.CONTROL)
+    fields = Answer({"values": np.arange(60_000)})
+    with pytest.raises(EncodeError, match=r"[0-9]+ bytes.*, expected at most 262144"):
+        backend.mark_as_done("large", fields if form == "codec" else fields.__json__())
+    assert backend.get_task_meta("large")["status"] == "PENDING"
+
+
 # --- What operators and the next task see ---
 
 
@@ -216,6 +227,7 @@ FOREIGN = {
     "ZeroDivisionError": InternalError,
     "WorkerLostError": InternalError,
     "DecodeError": MessageError,
+    "EncodeError": MessageError,
     "ContentDisallowed": MessageError,
     "NotRegistered": MessageError,
     "InvalidTaskError": MessageError,
