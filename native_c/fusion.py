@@ -17,8 +17,8 @@ Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], int]
 #: Beyond it a float64 becomes infinite in float32.
 MOST_FLOAT32: Final = float(np.finfo(np.float32).max)
 
-#: Most pairs of one answer: 1 GB of indices, similarities and strengths.
-MAX_PAIRS: Final = 2**26
+#: Most pairs of one answer: 256 MiB of indices, similarities and strengths, which still travel.
+MAX_PAIRS: Final = 2**24
 
 #: Pairs whose strength is computed between two reports of progress: some milliseconds of work.
 STRENGTHS_A_STEP: Final = 1 << 19

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract import codec
 from contract.errors import InvalidRequest
 from contract.fusion import ConnectionDiscoveryRequest, connection_discovery
+from native_c.fusion import MAX_PAIRS
 from tests import hostile
 
 ARRAYS: dict[str, Any] = {
@@ -146,3 +148,11 @@ def test_a_result_becomes_lists_for_json() -> None:
         [0.5],
         [0.25],
     )
+
+
+def test_the_largest_answer_fits_a_message() -> None:
+    names = ("i", "j", "similarity", "strength")
+    one = {name: np.zeros(1, np.int32 if name in "ij" else np.float32) for name in names}
+    bytes_a_pair = sum(array.nbytes for array in one.values())
+    rest = len(codec.encode(one)) - bytes_a_pair
+    assert MAX_PAIRS * bytes_a_pair + 100 * rest <= codec.INLINE.max_bytes
