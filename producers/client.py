@@ -255,7 +255,7 @@ def celery_app(deployment: Deployment) -> Celery:
 
 
 _current: ContextVar[tuple[Submitter, ...]] = ContextVar("gristmill_clients", default=())
-_default: Client | None = None
+_default: Submitter | None = None
 
 
 def connect(
@@ -272,12 +272,18 @@ def connect(
 
 @contextmanager
 def submitting_through(submitter: Submitter) -> Iterator[None]:
-    """Send every operation called in this block through `submitter`."""
-    token = _current.set((*_current.get(), submitter))
+    """Send every operation called in this block through `submitter`.
+
+    Those that other threads call meanwhile too, unless they have a client of their own.
+    """
+    global _default
+    token, before = _current.set((*_current.get(), submitter)), _default
+    _default = submitter
     try:
         yield
     finally:
         _current.reset(token)
+        _default = before
 
 
 def current() -> Submitter:

@@ -13,13 +13,21 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from celery import states
 
 from contract import codec
 from contract.envelope import Envelope
-from contract.errors import GristmillError, JobCancelled
+from contract.errors import (
+    BrokerUnavailable,
+    GristmillError,
+    InternalError,
+    JobCancelled,
+    MessageError,
+)
+from contract.families import operation as find_operation
 from contract.operation import Operation, Result, fields_of
 from contract.payloads import InlinePayloads
 from producers.client import submitting_through
@@ -34,7 +42,9 @@ class InProcess:
 
     def __init__(self, timeout: float | None = 60.0) -> None:
         """Start empty; `timeout` is how many seconds `job.result()` waits unless told otherwise."""
+        check_seconds("timeout", timeout)
         self.timeout = timeout
+        self._payloads = InlinePayloads()
         self._metas: dict[str, dict[str, Any]] = {}
         self._cancelled: set[str] = set()
         self._changed = threading.Condition()
@@ -45,13 +55,22 @@ class InProcess:
     ) -> Job[R]:
         """Run a checked request on the worker thread and return its job."""
         check_seconds("deadline_seconds", deadline_seconds)
-        fields, references = InlinePayloads().pack(fields_of(request))
+        fields, references = self._payloads.pack(fields_of(request))
         envelope = Envelope.submitted(time.time(), deadline_seconds, references)
         message = codec.encode([envelope.to_header(), fields])
         job_id = str(uuid.uuid4())
         self._store(job_id, states.PENDING)
-        self._worker.submit(self._run, operation, job_id, message)
-        return Job(job_id, self, operation.read_result, self.timeout)
+        try:
+            # In the caller's context, which may have chosen a backend of native_c.
+            self._worker.submit(copy_context().run, self._run, operation, job_id, message)
+        except RuntimeError:
+            raise BrokerUnavailable("in process: closed, expected an open block") from None
+        return self.job(operation, job_id)
+
+    def job(self, operation: Operation[Any, R] | str, job_id: str) -> Job[R]:
+        """Return the handle of a job that was submitted here."""
+        declared = find_operation(operation) if isinstance(operation, str) else operation
+        return Job(job_id, self, declared.read_result, self.timeout)
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's meta, in the shape of Celery's."""
@@ -61,7 +80,7 @@ class InProcess:
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when some job may have ended, or after `seconds`."""
         with self._changed:
-            if self._metas[job_id]["status"] not in states.READY_STATES:
+            if self.look(job_id)["status"] not in states.READY_STATES:
                 self._changed.wait(None if seconds == float("inf") else seconds)
 
     def cancel(self, job_id: str) -> None:
@@ -85,6 +104,9 @@ class InProcess:
             self._store(job_id, states.REVOKED)
         except GristmillError as error:
             self._store(job_id, states.FAILURE, _stored(error))
+        except BaseException as error:  # what would end a worker's process
+            ended = InternalError(f"{operation.name}: {type(error).__name__}: {error}", "")
+            self._store(job_id, states.FAILURE, _stored(ended))
 
     def _store(self, job_id: str, status: str, result: Any = None) -> None:
         with self._changed:
@@ -111,8 +133,7 @@ class _Watch:
 
 @contextmanager
 def in_process(timeout: float | None = 60.0) -> Iterator[InProcess]:
-    """Send every operation called in this block to an in-process worker; yield it."""
-    check_seconds("timeout", timeout)
+    """Send every operation called in this block to an in-process worker, and yield it."""
     road = InProcess(timeout)
     try:
         with submitting_through(road):
@@ -124,5 +145,12 @@ def in_process(timeout: float | None = 60.0) -> Iterator[InProcess]:
 def _stored(error: GristmillError) -> dict[str, Any]:
     # As Celery's backend stores an exception: class by name, arguments as plain values.
     kind = type(error)
-    arguments = codec.decode(codec.encode(list(error.args)))
+    arguments = [_plain(argument) for argument in error.args]
     return {"exc_type": kind.__name__, "exc_module": kind.__module__, "exc_message": arguments}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return codec.decode(codec.encode(value))
+    except MessageError:
+        return repr(value)
