@@ -48,8 +48,9 @@ def multi_armed_bandit(
     First the pairs of `arms` and `rewards` [m] enter the state, `counts` and `reward_sums` [k].
     Then `num_selections` arms are chosen from it, or, with `outcomes` [t, k], t arms one after the
     other, each paid and learned from. include/optimization.h has the formulas, and the ranges of
-    the parameters of each `policy`: "ucb1", "thompson", "epsilon_greedy" or "softmax". `step`
-    counts the choices made before and `seed` keys the random numbers, both zero or more.
+    the parameters of each `policy`: "ucb1" (`exploration`), "thompson" (`prior_alpha`,
+    `prior_beta`), "epsilon_greedy" (`epsilon`) or "softmax" (`temperature`). `step` counts the
+    choices made before and `seed` keys the random numbers, both zero or more.
 
     Returns `chosen` [n], `rewards` [n] (empty without outcomes), `counts`, `reward_sums`, `means`
     and `scores` [k] of the new state, and `step`; a long call is a generator of its progress.

@@ -6,22 +6,25 @@ The requests come from the `SELF_TEST` of each facade, so that no list of operat
 import ast
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 
 import native_c
+import native_c.errors
 from contract import codec
-from contract.arrays import to_json
+from contract.arrays import Array, to_json
 from contract.errors import InvalidRequest
 from contract.families import FAMILIES, operation, operations
 from contract.operation import Operation, Result, fields_of
 from gristmill.testing import in_process
+from tests import hostile
 from workers import app
 
 ROOT = Path(__file__).parents[1]
@@ -156,6 +159,54 @@ def test_the_schema_describes_every_field(name: str) -> None:
     assert set(schema["result"]["properties"]) >= MADE
 
 
+@every_operation
+def test_the_schema_of_a_result_describes_every_field(name: str) -> None:
+    declared = operation(name)
+    described = declared.json_schema()["result"]["properties"]
+    assert set(described) == {field.name for field in fields(declared.result)}
+
+
+def nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield a schema and the schemas within it."""
+    yield schema
+    within = list(schema.get("properties", {}).values())
+    within += [schema[word] for word in ("items", "additionalProperties") if word in schema]
+    within += [part for word in ("anyOf", "allOf", "prefixItems") for part in schema.get(word, [])]
+    for part in within:
+        if isinstance(part, dict):
+            yield from nodes(part)
+
+
+@every_operation
+@pytest.mark.parametrize("side", ["request", "result"])
+def test_the_schema_is_one_by_the_letter_of_json_schema(name: str, side: str) -> None:
+    schema = operation(name).json_schema()[side]
+    types = {"object", "array", "string", "number", "integer", "boolean", "null"}
+    assert schema["type"] == "object"
+    assert set(schema.get("required", [])) <= set(schema["properties"])
+    for node in nodes(schema):
+        assert {"type", "anyOf", "enum", "const"} & node.keys(), node
+        assert node.get("type", "null") in types
+        assert isinstance(node.get("description", ""), str)
+        bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+        assert all(isinstance(node[word], int | float) for word in bounds if word in node)
+        assert "$ref" not in node
+
+
+@every_operation
+def test_the_page_and_the_facade_name_every_field(name: str) -> None:
+    declared = operation(name)
+    page = (ROOT / "docs" / "operations" / f"{declared.family}.md").read_text()
+    own = [field.name for field in fields(declared.result) if field.name not in MADE]
+    assert [word for word in (*declared.request_fields, *own) if not says(page, word)] == []
+    manual = facade(declared).__doc__ or ""
+    assert [word for word in declared.request_fields if not says(manual, word)] == []
+
+
+def says(text: str, word: str) -> bool:
+    return re.search(rf"\b{word}\b", text) is not None
+
+
 # --- What it accepts, answers and refuses ---
 
 
@@ -166,6 +217,83 @@ def test_an_unknown_argument_and_a_missing_one_are_refused_by_name(name: str) ->
         declared.build(colour=1)
     with pytest.raises(InvalidRequest, match=rf"^{declared.request_fields[0]}: missing, "):
         declared.build()
+
+
+def array_fields(declared: Operation) -> dict[str, Array]:
+    """Return how each array argument is declared."""
+    hints = get_type_hints(declared.request, include_extras=True)
+    return {
+        name: option
+        for name, hint in hints.items()
+        for option in getattr(hint, "__metadata__", ())
+        if isinstance(option, Array)
+    }
+
+
+@every_case
+@pytest.mark.parametrize("kind", hostile.SAME)
+def test_an_array_of_any_layout_is_the_same_request(
+    declared: Operation, arguments: Any, kind: str
+) -> None:
+    once = fields_of(declared.build(**arguments))
+    for name in array_fields(declared):
+        good = once[name]
+        if good is None or not good.size:
+            continue
+        with np.errstate(all="ignore"):
+            passed = hostile.SAME[kind](good)
+        before = passed.tobytes() if isinstance(passed, np.ndarray) else None
+        assert_same(once, fields_of(declared.build(**{**once, name: passed})))
+        assert before is None or passed.tobytes() == before
+
+
+@every_case
+@pytest.mark.parametrize("kind", hostile.REFUSED)
+def test_what_is_no_array_of_numbers_is_refused_by_name(
+    declared: Operation, arguments: Any, kind: str
+) -> None:
+    once = fields_of(declared.build(**arguments))
+    for name, option in array_fields(declared).items():
+        good = once[name]
+        if good is None or not good.size or option.ndim is None:
+            continue
+        with np.errstate(all="ignore"):  # NaN as a date
+            wrong = hostile.REFUSED[kind](good)
+        if wrong is None and default_of(declared, name) is None:
+            continue
+        with pytest.raises(InvalidRequest, match=rf"^{name}: .+, expected "):
+            declared.build(**{**once, name: wrong})
+
+
+def default_of(declared: Operation, name: str) -> Any:
+    return inspect.signature(declared.request).parameters[name].default
+
+
+NO_NUMBERS = ("7", "NaN", b"7", True, 1j, [7], {}, np.array([7]), np.datetime64(7, "s"), object())
+
+
+@every_case
+def test_what_is_no_number_is_refused_by_name(declared: Operation, arguments: Any) -> None:
+    once = fields_of(declared.build(**arguments))
+    numbers = [name for name in once if type(default_of(declared, name)) in (int, float)]
+    for name in numbers:
+        wrong = [*NO_NUMBERS, None, float("nan")]
+        if type(default_of(declared, name)) is int:
+            wrong += [1.5, 2**64, -(2**64), 10**400]  # msgpack carries no more than 64 bits
+        for value in wrong:
+            with pytest.raises(InvalidRequest, match=rf"^{name}: .+, expected "):
+                declared.build(**{**once, name: value})
+
+
+@every_case
+@pytest.mark.parametrize("backend", ["compiled", "fallback"])
+def test_either_twin_answers_and_says_so(declared: Operation, arguments: Any, backend: str) -> None:
+    try:
+        with native_c.use_backend(backend), in_process():
+            result = declared(**arguments)
+    except native_c.errors.ExtensionMissing:
+        pytest.skip("the extension is not built")
+    assert result.backend == backend
 
 
 @every_case
