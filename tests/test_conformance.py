@@ -269,7 +269,18 @@ def default_of(declared: Operation, name: str) -> Any:
     return inspect.signature(declared.request).parameters[name].default
 
 
-NO_NUMBERS = ("7", "NaN", b"7", True, 1j, [7], {}, np.array([7]), np.datetime64(7, "s"), object())
+NO_NUMBERS: tuple[Any, ...] = (
+    "7",
+    "NaN",
+    b"7",
+    True,
+    1j,
+    [7],
+    {},
+    np.array([7]),
+    np.datetime64(7, "s"),
+    object(),
+)
 
 
 @every_case
