@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
@@ -135,6 +136,49 @@ def test_handles_are_made_from_ids_and_names(client: Client) -> None:
     assert repr(client.job(OPERATION, "7")) == "Job('7')"
     with pytest.raises(KeyError, match=r"mcts\.nothing.*expected one of .*mcts\.ucb1_selection"):
         client.job("mcts.nothing", "7")
+
+
+# --- Addresses ---
+
+
+@pytest.mark.parametrize("form", ["tcp", "socket", "socket with options", "a database"])
+def test_every_form_of_an_address_reaches_the_server(server: EmbeddedServer, raw, form) -> None:
+    user, password = "us:er@", "p@/:;?#% \u00fc+"
+    raw.acl_setuser(
+        user,
+        enabled=True,
+        passwords=[f"+{password}"],
+        commands=["+@all"],
+        keys=["*"],
+        channels=["*"],
+    )
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = {
+        "tcp": f"redis://{login}@127.0.0.1:{server.port}",
+        "a database": f"redis://{login}@127.0.0.1:{server.port}?db=3",
+        "socket": f"unix://{login}@{server.socket_path}?db=3",
+        "socket with options": f"unix://{server.socket_path}?"
+        + urlencode({"username": user, "password": password, "db": 3}),
+    }[form]
+    with Client(url, prefix="forms") as client:
+        job = client.submit(OPERATION, REQUEST)
+        client._here().app.backend.mark_as_done(job.id, None)
+        assert job.status() == "succeeded"
+    raw.select(0 if form == "tcp" else 3)
+    assert raw.llen("forms:mcts") == 1
+    raw.delete("forms:mcts")
+
+
+def test_an_address_may_be_of_ipv6() -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this host has no IPv6")
+    with EmbeddedServer(settings={"bind": "127.0.0.1 ::1"}) as server:
+        url = f"redis://:{server.password}@[::1]:{server.port}/1"
+        with Client(url) as client:
+            assert client.submit(OPERATION, REQUEST).status() == "queued"
 
 
 # --- A broker that fails ---
