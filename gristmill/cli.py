@@ -39,7 +39,7 @@ def info(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    _print_table(found)
+    _print_rows(found)
 
 
 @app.command(name="doctor")
@@ -73,7 +73,7 @@ def schema(
 
     declared = operations()
     if operation is None:
-        _print_table({name: _first_line(found.__doc__) for name, found in declared.items()})
+        _print_rows({name: _first_line(found.__doc__) for name, found in declared.items()})
     elif operation in declared:
         typer.echo(json.dumps(declared[operation].json_schema(), indent=2))
     else:
@@ -99,8 +99,7 @@ def server(
         embedded = EmbeddedServer(port=port, directory=directory, append_only=append_only)
         with embedded:
             typer.echo(f"export GRISTMILL_URL={embedded.url}")
-            typer.echo(f"{embedded.binary} runs until Ctrl-C", err=True)
-            _wait_for_ctrl_c(lambda: "" if embedded.running else "server")
+            _wait_for_ctrl_c(str(embedded.binary), lambda: "" if embedded.running else "server")
     except ServerError as error:
         raise _refusal(error) from error
 
@@ -127,7 +126,7 @@ def up(
         watched = flower_is_installed() if flower is None else flower
         with Stack(concurrency=concurrency, flower=watched, server=embedded) as stack:
             _print_stack(stack)
-            _wait_for_ctrl_c(lambda: stack.ended)
+            _wait_for_ctrl_c("all of it", lambda: stack.ended)
     except (ServerError, StackError) as error:
         raise _refusal(error) from error
 
@@ -142,10 +141,12 @@ def demo(
     run(report)
 
 
-def _wait_for_ctrl_c(ended: Callable[[], str]) -> None:
+def _wait_for_ctrl_c(what: str, ended: Callable[[], str]) -> None:
     """Return at Ctrl-C or SIGTERM; refuse when `ended` names something that ended by itself."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        # Only now is a SIGTERM met in good order, so only now is the reader told that all is up.
+        typer.echo(f"{what} runs until Ctrl-C", err=True)
         while not (name := ended()):
             time.sleep(0.2)
     except KeyboardInterrupt:
@@ -163,14 +164,12 @@ def _first_line(text: str | None) -> str:
     return (text or "").strip().partition("\n")[0]
 
 
-def _print_table(rows: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
+def _print_rows(rows: dict[str, Any]) -> None:
+    """Print names and values in two columns, each on a line of its own, however wide the screen."""
+    width = max(map(len, rows))
     for name, value in rows.items():
-        table.add_row(name, ", ".join(value) if isinstance(value, tuple) else str(value))
-    Console().print(table, markup=False)
+        told = ", ".join(value) if isinstance(value, tuple) else str(value)
+        typer.echo(f"{name:{width}}  {told}".rstrip())
 
 
 def _print_checks(checks: "list[Check]") -> None:
@@ -193,5 +192,4 @@ def _print_stack(stack: "Stack") -> None:
     if stack.flower:
         rows |= {"Flower": stack.flower_url, "  user": "gristmill"}
         rows |= {"  password": stack.flower_password}
-    _print_table(rows)
-    typer.echo("runs until Ctrl-C", err=True)
+    _print_rows(rows)
