@@ -40,9 +40,8 @@ $(VENV)/.locked: requirements/dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py
-	@# The extension is built by its own rule below, where a person sees what the compiler says.
-	@NATIVE_C_BUILD=skip $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --no-build-isolation --editable .
+	@# This builds the extension, too. Where it cannot, pip hides why, and the rule below tries again and tells.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Without a compiler there is no extension: setup.py says so, and the next make tries again. The old one is removed
