@@ -27,6 +27,9 @@ SCHEME: Final = "gristmill"
 _ELSEWHERE: Final = (redis.RedisError, OSError, Empty)
 
 
+_orphans: dict[tuple[Any, ...], list[str]] = {}
+
+
 class Message(virtual.Message):
     """A message of kombu's. One of our jobs is not unpacked: few bytes may become gigabytes."""
 
@@ -41,10 +44,37 @@ class Message(virtual.Message):
         super().__init__(payload, channel, **kwargs)
 
 
+class QoS(stock.QoS):
+    """Kombu's account of what a channel has handed out and nobody has acknowledged."""
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Give all of it back; where the broker is gone, leave that to the next channel."""
+        try:
+            super().restore_unacked(client)
+        except _ELSEWHERE:
+            self.channel.orphans.extend(self._delivered)
+            raise
+
+
 class Channel(stock.Channel):
     """Kombu's Redis channel, in whose place a worker's life hangs on each byte of the queue."""
 
     Message = Message
+    QoS = QoS
+
+    @property
+    def orphans(self) -> list[str]:
+        """Tags of messages that earlier channels to the same queues could not give back."""
+        broker = self.connection.client
+        place = (broker.hostname, broker.port, broker.virtual_host, self.global_keyprefix)
+        return _orphans.setdefault(place, [])
+
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        """Consume, once what was in the hands of a broken connection is back in its queue."""
+        while self.orphans:
+            self.qos.restore_by_tag(self.orphans[-1])
+            self.orphans.pop()
+        return super().basic_consume(queue, *args, **kwargs)
 
     def decode_body(self, body: Any, encoding: str | None = None) -> Any:
         """Return the body's bytes; one that is not in its encoding stays as it is.
@@ -88,12 +118,17 @@ class Transport(stock.Transport):
 
 
 class Connection(StockConnection):
-    """A connection that shows itself as the Redis that it is, for monitors that know only Redis."""
+    """A connection that its worker survives, and that monitors see as the Redis that it is."""
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         """Return the broker's address with a scheme that everybody knows."""
         uri: str = super().as_uri(*args, **kwargs)
         return f"redis{uri.removeprefix(SCHEME)}" if uri.startswith(SCHEME) else uri
+
+    def _do_close_transport(self) -> None:
+        # Kombu's takes the address from the transport too: a channel that closes a second time, as
+        # after a lost connection, could not give back what it holds, and the worker ended over it.
+        self._transport = None
 
 
 class Amqp(AMQP):

@@ -1,6 +1,7 @@
 """Our transport: entries of a queue that are no messages, addresses, and what monitors see."""
 
 import base64
+import contextlib
 import json
 import logging
 import uuid
@@ -191,6 +192,29 @@ def test_an_error_of_the_broker_is_not_taken_for_the_messages(reader: Reader, ca
         reader.connection.drain_events(timeout=5)
     reader.raw.delete(reader.key)
     assert "not a message" not in caplog.text
+
+
+def test_what_a_lost_connection_held_comes_again_once_the_broker_is_back() -> None:
+    with EmbeddedServer(append_only=True) as server:
+        first = Reader(server, "lost:")
+        held: list[Any] = []
+        first.consumer.on_message = held.append
+        first.raw.lpush(first.key, text(entry()))
+        while not held:
+            first.connection.drain_events(timeout=5)
+        server.kill()
+        # As Celery's consumer does when its connection breaks.
+        for close in (first.connection.collect, first.connection.close):
+            with contextlib.suppress(redis.ConnectionError):
+                close()
+        server.start()
+        second = Reader(server, "lost:")
+        second.drain()
+        assert [message.delivery_tag for message in second.read[:1]] == [held[0].delivery_tag]
+        assert second.read[0].delivery_info.get("redelivered")
+        held[0].ack()  # of no more use, and no harm
+        second.close()
+        first.raw.close()
 
 
 @pytest.mark.parametrize("url", ["redis://h/1", "rediss://h/1", "unix:///run/r.sock"])
