@@ -1,6 +1,7 @@
 """The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
 
 from collections import UserDict
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,9 @@ SCHEME: Final = "contract.results:Backend"
 
 #: Seconds that a wake-up waits for a waiter; a waiter that comes later finds the result itself.
 WAKE_SECONDS: Final = 60
+
+#: States without which somebody waits in vain; progress that is not told is told again.
+_NEEDED: Final = states.READY_STATES | {states.RETRY}
 
 _JSON_STARTS = (b"{", b"[")
 
@@ -73,11 +77,18 @@ class Backend(RedisBackend):
         """Decode what `_encode` made."""
         return None if payload is None else _decode(payload)
 
+    def _store_result(
+        self, task_id: Any, result: Any, state: str, *details: Any, **options: Any
+    ) -> Any:
+        """Store a state; try again for some 20 s where the broker is away and the state is needed.
+
+        Celery tries again to write, but not to look first whether the job has succeeded already.
+        """
+        store = partial(super()._store_result, task_id, result, state, *details, **options)
+        return self.ensure(store, ()) if state in _NEEDED else store()
+
     def _set_with_state(self, key: Any, value: Any, state: str) -> None:
         """Store a task's meta, tell who listens and, at its end, wake who waits for it."""
-        self.ensure(self._store, (key, value, state))
-
-    def _store(self, key: Any, value: Any, state: str) -> None:
         # All or nothing in one round trip: a result without its wake-up would be found late.
         lifetime = self.failure_expires if state == states.FAILURE else None
         with self.client.pipeline() as pipe:

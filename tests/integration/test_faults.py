@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
 
 import producers
 from contract.errors import InternalError, JobCancelled
 from contract.results import error_from_meta
+from gristmill.server import EmbeddedServer
 from producers import Client, fusion, mcts
 from tests.integration.worker import Worker, wait_until
 
@@ -136,6 +138,28 @@ def test_a_chain_hands_a_result_of_ours_to_a_users_task(harmed) -> None:
     first = app.signature("analytics.basic_statistics", ([1.0, 2.0, 6.0],))
     then = app.signature("user.mean_of").set(queue="celery")
     assert (first | then).apply_async().get(timeout=10) == 3.0
+
+
+def test_a_worker_outlives_its_broker_and_ends_every_job_it_had(tmp_path) -> None:
+    options = ("--concurrency=1", "-I", "tests.integration.user_tasks")
+    with (
+        EmbeddedServer(append_only=True) as server,
+        Worker(server.url, tmp_path / "log", *options) as worker,
+        Client(server.url, timeout=60) as client,
+        redis.Redis.from_url(server.url) as raw,
+    ):
+        running = send(client, "user.wait", 3.0)
+        wait_until(lambda: raw.hlen("unacked") == 1, 10)
+        waiting = mcts.ucb1_selection.submit(**SMALL)
+        wait_until(lambda: raw.hlen("unacked") == 2, 10)
+        server.kill()
+        time.sleep(4)  # the running job ends while nobody can be told
+        server.start()
+        assert meta_of(client, running, 60)["result"] == "done"
+        assert waiting.result().chosen.tolist() == [0]
+        assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
+        assert worker.alive()
+        wait_until(lambda: raw.hlen("unacked") + raw.llen("celery") + raw.llen("mcts") == 0, 30)
 
 
 def test_a_warm_shutdown_lets_the_running_job_end(harmed, raw) -> None:

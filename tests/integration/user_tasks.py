@@ -25,6 +25,13 @@ def hoard() -> float:
     return float(np.empty(2**50)[0])
 
 
+@app.task(name="user.wait")
+def wait(seconds: float) -> str:
+    """Wait, and ask the broker for nothing."""
+    time.sleep(seconds)
+    return "done"
+
+
 @app.task(name="user.slow", bind=True)
 def slow(self, seconds: float, key: str) -> str:
     """Count starts and ends in Redis, so that a test sees how often it ran."""
