@@ -22,6 +22,8 @@ from benchmarks.timing import QUICK, Plan, interleave
 #: More cores than this in a row of one thread: somebody does not keep to the number of threads.
 _ONE_CORE = 1.1
 
+_CLOCKS = {"processor": "processor time", "least": "the least sample"}
+
 _OURS = "ours on "
 
 
@@ -138,10 +140,8 @@ def _take_turn(name: str) -> None:
 def _notes(ours: Figure, peer: Figure, threads: int) -> tuple[str, ...]:
     notes = []
     for who, figure in (("ours", ours), ("the peer", peer)):
-        if figure.clock == "processor":
-            notes.append(f"{who}: processor time, for the system interrupted most samples")
-        elif not figure.is_quiet:
-            notes.append(f"{who}: too high, for the system interrupted most samples")
+        if figure.clock != "wall":
+            notes.append(f"{who}: {_CLOCKS[figure.clock]}, for the system interrupted most samples")
         if threads == 1 and figure.cores > _ONE_CORE:
             notes.append(f"{who} used {figure.cores:.1f} cores in a row of one thread")
     return tuple(notes)

@@ -11,6 +11,10 @@ OUT = Path(__file__).parent / "out"
 #: How a ratio stands to its bar: `near` is missed, but by less than the spread of the two figures.
 Verdict = Literal["met", "near", "missed"]
 
+#: What a figure is: the median of the wall clock or, on a busy machine, of the processor's time, or
+#: the least sample of the wall clock.
+Clock = Literal["wall", "processor", "least"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -22,9 +26,7 @@ class Figure:
     high: float
     #: Processor seconds per second of the wall clock: above 1 where more than one core worked.
     cores: float = 1.0
-    #: What the samples were timed by, and whether the system left most of them alone.
-    clock: Literal["wall", "processor"] = "wall"
-    is_quiet: bool = True
+    clock: Clock = "wall"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def show(records: list[Record], console: Console) -> None:
 def _cells(record: Record) -> list[str | Text]:
     place: list[str | Text] = [
         record.case.partition(", ")[0],
-        *(record.metric, record.peer, str(record.threads), record.simd),
+        *(record.metric, record.peer.partition(" (")[0], str(record.threads), record.simd),
     ]
     if record.error:
         return [*place, "", "", Text("ERROR", "bold red"), ""]
@@ -44,8 +44,12 @@ def _cells(record: Record) -> list[str | Text]:
 
 
 def amount(value: float | None, unit: str) -> str:
-    """Return a value to three figures with its unit."""
-    return "" if value is None else f"{value:.3g} {unit}"
+    """Return a value to three figures with its unit, a time in the unit that fits it."""
+    if value is None:
+        return ""
+    if unit == "ms" and not 1 <= value < 1_000:
+        value, unit = (value * 1e3, "us") if value < 1 else (value / 1e3, "s")
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def summarize(records: list[Record], console: Console) -> None:

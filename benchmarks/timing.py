@@ -9,7 +9,7 @@ from itertools import count
 from statistics import quantiles
 
 from benchmarks.case import Call
-from benchmarks.record import Figure
+from benchmarks.record import Clock, Figure
 
 #: A sample lasts at least this long: 20,000 times the 50 ns that reading the clock costs.
 SAMPLE_SECONDS = 1e-3
@@ -79,25 +79,21 @@ def interleave(
 def summarize(samples: list[Sample], one_thread: bool) -> Figure:
     """Return median and quartiles, in milliseconds.
 
-    A sample during which the system gave the core to somebody else measures the neighbours. Long
-    calls meet that more often than short ones, which would flatter the faster side; so where enough
-    samples were left alone they count, else the processor's time does, which stops meanwhile. With
-    several threads there is no such clock, and the interrupted samples count with a warning.
+    A sample during which the system gave the core to somebody else measures the neighbours, and
+    long calls meet that more often than short ones, which would flatter the faster side. So where
+    enough samples were left alone, they alone count. Where not, the processor's time does, which
+    stops meanwhile; and with several threads, which no such clock covers, the least sample.
     """
     alone = [sample for sample in samples if not sample.disturbed]
     is_quiet = len(alone) >= min(5, (len(samples) + 1) // 2)
+    clock: Clock = "wall" if is_quiet else "processor" if one_thread else "least"
     kept = alone if is_quiet else samples
-    by_processor = one_thread and not is_quiet
-    times = [min(s.wall, s.processor) if by_processor else s.wall for s in kept]
+    times = [min(s.wall, s.processor) if clock == "processor" else s.wall for s in kept]
     low, middle, high = _quartiles([seconds * 1e3 for seconds in times])
-    return Figure(
-        value=middle,
-        low=low,
-        high=high,
-        cores=sum(sample.processor for sample in kept) / sum(sample.wall for sample in kept),
-        clock="processor" if by_processor else "wall",
-        is_quiet=is_quiet,
-    )
+    if clock == "least":
+        low, middle, high = min(times) * 1e3, min(times) * 1e3, middle
+    cores = sum(sample.processor for sample in kept) / sum(sample.wall for sample in kept)
+    return Figure(value=middle, low=low, high=high, cores=cores, clock=clock)
 
 
 def _quartiles(times: list[float]) -> list[float]:
