@@ -141,7 +141,7 @@ def _notes(ours: Figure, peer: Figure, threads: int) -> tuple[str, ...]:
     notes = []
     for who, figure in (("ours", ours), ("the peer", peer)):
         if figure.clock != "wall":
-            notes.append(f"{who}: {_CLOCKS[figure.clock]}, for the system interrupted most samples")
+            notes.append(f"{who}: {_CLOCKS[figure.clock]}, for most samples had to wait for a core")
         if threads == 1 and figure.cores > _ONE_CORE:
             notes.append(f"{who} used {figure.cores:.1f} cores in a row of one thread")
     return tuple(notes)

@@ -1,6 +1,7 @@
 """Draws a case: time against size on logarithmic axes, ours against each peer."""
 
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -44,10 +45,13 @@ def _draw_panel(axes: Axes, records: list[Record]) -> None:
     peers = dict.fromkeys(record.peer for record in records)
     ours = {record.size: record.ours for record in records}
     axes.loglog(*_line(ours.items()), color=OURS_COLOR, marker="o", linewidth=2.4, label="ours")
-    for peer, (color, marker) in zip(peers, PEER_STYLES, strict=False):
+    for peer, (color, marker) in zip(peers, cycle(PEER_STYLES)):
         points = [(record.size, record.peer_value) for record in records if record.peer == peer]
         style = {"color": color, "marker": marker, "linewidth": 1.2, "markersize": 4.0}
         axes.loglog(*_line(points), **style, label=peer)
+    axes.set_xticks(sorted(ours), labels=[f"{size:,}" for size in sorted(ours)])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.grid(which="major", color="#e5e7eb", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -23,10 +23,10 @@ was first compared with an oracle that is not ours, and each peer's answer with 
 turns in one process, in samples of at least {timing.SAMPLE_SECONDS * 1e3:g} ms. A figure is the
 median of the samples with the farther of their quartiles; the ratio is the peer's median over ours:
 above 1, ours is faster. Ours is the facade as Python calls it, its checks and allocations included,
-without the queue.
+without the queue. What a call names and does not show stands in `benchmarks/`.
 
-A star: the machine was busy, and interrupted most samples. On one thread the processor's time then
-stands for the clock's, on several the least sample for the median.
+A star: the machine was busy, so that most samples had to wait for a core. On one thread the
+processor's time then stands for the clock's, on several the least sample for the median.
 """
 
 
@@ -183,7 +183,8 @@ def _calls(times: list[Record]) -> Iterator[str]:
     yield f"# ours\n{times[0].ours_call}"
     for record in {record.peer: record for record in times}.values():
         setup = f"{record.peer_setup}\n" if record.peer_setup else ""
-        yield f"\n# {record.peer}; what comes before the last line is not timed"
+        last = "; the last line is timed" if record.peer_setup else ""
+        yield f"\n# {record.peer}{last}"
         yield f"{setup}{record.peer_call}"
     yield "```\n\n</details>\n"
 
@@ -197,7 +198,7 @@ def _figure(milliseconds: float | None, spread: tuple[float, float] | None) -> s
     if milliseconds is None or spread is None:
         return ""
     farther = max(spread[1] - milliseconds, milliseconds - spread[0]) / milliseconds
-    return f"{amount(milliseconds, 'ms')} ±{farther:.0%}"
+    return f"{amount(milliseconds, 'ms')} ±{'over ' * (farther > 1)}{min(farther, 1.0):.0%}"
 
 
 def _table(headings: list[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Times calls beside each other: warmed up, in turns, in samples long enough for the clock."""
 
 import gc
-import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from statistics import quantiles
 
 from benchmarks.case import Call
@@ -17,6 +18,11 @@ SAMPLE_SECONDS = 1e-3
 #: A call up to this long is made once untimed before each sample, which takes the caches back from
 #: the one before; a longer one fills them by itself.
 REWARM_SECONDS = 0.02
+
+#: A sample is disturbed if its threads waited for a core for more than this part of it.
+_MOST_WAITING = 0.05
+
+_TASKS = Path("/proc/self/task")
 
 #: Pause before a sample where several threads work: OpenMP and BLAS threads spin for some
 #: milliseconds after their last job, on the cores of the next contestant.
@@ -79,10 +85,10 @@ def interleave(
 def summarize(samples: list[Sample], one_thread: bool) -> Figure:
     """Return median and quartiles, in milliseconds.
 
-    A sample during which the system gave the core to somebody else measures the neighbours, and
-    long calls meet that more often than short ones, which would flatter the faster side. So where
-    enough samples were left alone, they alone count. Where not, the processor's time does, which
-    stops meanwhile; and with several threads, which no such clock covers, the least sample.
+    A sample whose threads waited for a core measures the neighbours, and long calls and those of
+    several threads meet that more often than short ones, which would flatter the faster side. So
+    where enough samples were left alone, they alone count. Where not, the processor's time does,
+    which stops meanwhile; and with several threads, which no such clock covers, the least sample.
     """
     alone = [sample for sample in samples if not sample.disturbed]
     is_quiet = len(alone) >= min(5, (len(samples) + 1) // 2)
@@ -115,10 +121,22 @@ def _calibrate(call: Call) -> tuple[int, bool]:
 def _sample(call: Call, repeats: int, rewarm: bool) -> Sample:
     if rewarm:
         call()
-    interrupted = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    waited = _waited()
     processor, start = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         call()
     wall, processor = time.perf_counter() - start, time.process_time() - processor
-    disturbed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw > interrupted
+    disturbed = _waited() - waited > _MOST_WAITING * wall
     return Sample(wall / repeats, processor / repeats, disturbed)
+
+
+def _waited() -> float:
+    """Return for how many seconds our threads were ready and had no core; 0 outside Linux.
+
+    The second number of schedstat: proc(5), and sched-stats.rst of the kernel.
+    """
+    waited = 0
+    for thread in _TASKS.iterdir() if _TASKS.exists() else ():
+        with suppress(OSError):  # the thread has ended
+            waited += int((thread / "schedstat").read_text().split()[1])
+    return waited / 1e9

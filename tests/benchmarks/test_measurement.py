@@ -28,7 +28,7 @@ def test_the_call_beside_the_figure_is_the_code_that_was_timed() -> None:
     (record,) = measure_size(case(SLOW), 100, JOB)
     assert record.ours_call == "sum(range(size))"
     assert record.peer_call == "slowly()"
-    assert "time.sleep(0.002)" in record.peer_setup
+    assert "spin(0.002)" in record.peer_setup
 
 
 def test_a_wrong_answer_of_ours_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.timing import Plan, Sample, interleave, summarize
+from tests.benchmarks.cases import spin
 
 PLAN = Plan(seconds=0.0, rounds=4, most=4)
 
@@ -15,7 +16,8 @@ PLAN = Plan(seconds=0.0, rounds=4, most=4)
 def named_calls(log: list[str], seconds: float) -> dict[str, Callable[[], None]]:
     def call(name: str) -> None:
         log.append(name)
-        time.sleep(seconds)
+        if seconds:
+            time.sleep(seconds)
 
     return {name: lambda name=name: call(name) for name in "abc"}  # type: ignore[misc]
 
@@ -37,12 +39,11 @@ def test_a_call_is_made_twice_before_it_is_first_timed() -> None:
 def test_a_short_call_is_repeated_until_the_clock_can_tell() -> None:
     log: list[str] = []
     interleave({"a": named_calls(log, 0.0)["a"]}, PLAN)
-    assert len(log) > 20
+    assert len(log) > 100
 
 
-def test_a_figure_is_near_what_was_slept() -> None:
-    log: list[str] = []
-    figure = interleave({"a": named_calls(log, 0.005)["a"]}, PLAN)["a"]
+def test_a_figure_is_no_less_than_what_was_worked() -> None:
+    figure = interleave({"a": lambda: spin(0.005)}, PLAN)["a"]
     assert 5.0 <= figure.low <= figure.value <= figure.high
 
 
