@@ -20,6 +20,9 @@ MOST_FLOAT32: Final = float(np.finfo(np.float32).max)
 #: Most pairs of one answer: 256 MiB of indices, similarities and strengths, which still travel.
 MAX_PAIRS: Final = 2**24
 
+#: Most candidates that `top_k` may hold while it looks, at 8 bytes each: each pair has two ends.
+MAX_CANDIDATES: Final = 4 * MAX_PAIRS
+
 #: Pairs whose strength is computed between two reports of progress: some milliseconds of work.
 STRENGTHS_A_STEP: Final = 1 << 19
 
@@ -67,6 +70,14 @@ def connection_discovery(
     twin = backend.current().fusion
     pairs = _find(twin, embeddings, rows, counted, threshold, most)
     return _discover(twin, pairs, counted, num_windows, timestamps_ms, time_scale_ms)
+
+
+def _require_room(num_windows: int, top_k: int) -> None:
+    """Refuse a `top_k` whose candidates would outgrow any answer and this machine's memory."""
+    candidates = num_windows * top_k
+    if candidates > MAX_CANDIDATES:
+        was = f"{top_k}, which keeps {candidates} candidates of {num_windows} windows"
+        raise InvalidArgument(f"top_k: {was}, expected at most {MAX_CANDIDATES} in all")
 
 
 def _find(
@@ -135,8 +146,10 @@ def _as_count(top_k: object, num_windows: int) -> int:
         return 0
     if not isinstance(top_k, int | np.integer) or top_k < 1:
         raise InvalidArgument(f"top_k: {top_k!r}, expected a whole number, at least 1, or None")
-    # A window has n - 1 others: from there on, top_k leaves nothing out.
-    return int(top_k) if top_k < num_windows - 1 else 0
+    if top_k >= num_windows - 1:  # all others of a window: nothing is left out
+        return 0
+    _require_room(num_windows, int(top_k))
+    return int(top_k)
 
 
 def _explain(given: object) -> None:

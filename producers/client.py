@@ -266,7 +266,10 @@ def connect(
 ) -> Client:
     """Make and return the client that this process uses wherever no other is current."""
     global _default
-    _default = client = Client(url, prefix=prefix, timeout=timeout)
+    client = Client(url, prefix=prefix, timeout=timeout)
+    replaced, _default = _default, client
+    if isinstance(replaced, Client):
+        replaced.close()  # a thread that still uses it connects again
     return client
 
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from celery.app.task import Context
 from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -114,7 +115,17 @@ def _fail(backend: Any, message: Any, fault: MessageError) -> None:
     job_id = _job_id(message)
     logger.error("job %s of %s refused: %s", job_id, message.headers.get("task"), fault)
     if job_id:
-        backend.mark_as_failure(job_id, fault)
+        backend.mark_as_failure(job_id, fault, request=_context(message, job_id))
+
+
+def _context(message: Any, job_id: str) -> Context | None:
+    """Return what Celery needs to tell a chord and the errbacks; None where nobody can read it."""
+    with contextlib.suppress(Exception):  # headers and a body of anybody's
+        if "task" in message.headers and message.content_type in _CONTENT_TYPES:
+            message._decoded_cache = None  # it may be NOT_DECODED
+            _, _, embed = message.decode()
+            return Context({**message.headers, **embed, "id": job_id})
+    return None
 
 
 def _job_id(message: Any) -> str | None:

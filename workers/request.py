@@ -46,10 +46,15 @@ class Request(CeleryRequest):
         if isinstance(error, MemoryError):
             # Celery re-raises it in the worker's parent process, which ends.
             exc_info = _info(ComputeError(f"{self.name}: out of memory ({error})"))
-        elif isinstance(error, WorkerLostError | SystemExit) and self._is_given_up():
+        elif self._is_lost(error) and self._is_given_up():
             said = f"{self.name}: its worker process died {MAX_DELIVERIES} times ({error})"
             exc_info = _info(InternalError(said, ""))
         return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _is_lost(self, error: object) -> bool:
+        """Tell whether the job's process died by itself: one that a revoke ended is no loss."""
+        wanted = self._already_revoked or self._already_cancelled
+        return isinstance(error, WorkerLostError | SystemExit) and not wanted
 
     def _is_given_up(self) -> bool:
         """Count a lost worker process against the job; True once it has cost enough of them."""

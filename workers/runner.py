@@ -8,7 +8,13 @@ from typing import Any, Protocol
 
 import native_c
 from contract.envelope import Envelope
-from contract.errors import ComputeError, GristmillError, InternalError, InvalidRequest
+from contract.errors import (
+    ComputeError,
+    GristmillError,
+    InternalError,
+    InvalidRequest,
+    TransientError,
+)
 from contract.operation import Operation, Result, fields_of
 from contract.payloads import InlinePayloads, Payloads
 from native_c import errors as native_errors
@@ -66,9 +72,7 @@ def _run(
     envelope: Envelope,
     watch: Watch,
 ) -> Result:
-    waited = None
-    if envelope.submitted_at is not None:
-        waited = max(0.0, watch.now() - envelope.submitted_at)
+    waited = _waited(envelope, watch)
     request = operation.build(*args, **_payloads.unpack(kwargs, envelope.references))
     kernel = _kernel(operation)
     native_c.current()  # the first look loads the backend, which is not the kernel's time
@@ -80,6 +84,16 @@ def _run(
         **answer, **made, kernel_seconds=seconds, queue_seconds=waited
     )
     return result
+
+
+def _waited(envelope: Envelope, watch: Watch) -> float | None:
+    """Return the seconds since submission; None where nobody can tell."""
+    if envelope.submitted_at is None:
+        return None
+    try:
+        return max(0.0, watch.now() - envelope.submitted_at)
+    except TransientError:  # the broker is away, and its clock with it
+        return None
 
 
 def _kernel(operation: Operation[Any, Any]) -> Callable[..., Any]:

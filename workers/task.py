@@ -59,7 +59,8 @@ class OperationTask(Task):
         try:
             envelope = Envelope() if header is None else Envelope.from_header(header)
             watch.deadline = envelope.deadline
-            watch.check()
+            with contextlib.suppress(TransientError):  # a look that cannot be had stops no job
+                watch.check()
             result = run(self.operation, args, kwargs, envelope, watch)
         except JobCancelled as cancelled:
             self._revoke(str(cancelled))

@@ -37,11 +37,16 @@ def test_any_layout_becomes_the_same_native_array(name: str, kind: str) -> None:
     np.testing.assert_array_equal(field, ARRAYS[name])
 
 
-@pytest.mark.parametrize("kind", hostile.REFUSED)
-@pytest.mark.parametrize("name", ARRAYS)
+REFUSED = [
+    (name, kind)
+    for name in ARRAYS
+    for kind in hostile.REFUSED
+    if (name, kind) not in {("timestamps_ms", "none_at_all"), ("modalities", "strings")}
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), REFUSED)
 def test_what_is_no_array_of_numbers_is_refused_by_name(name: str, kind: str) -> None:
-    if (name, kind) in {("timestamps_ms", "none_at_all"), ("modalities", "strings")}:
-        pytest.skip("may be so")
     with pytest.raises(InvalidRequest, match=f"^{name}: .*, expected "):
         connection_discovery.build(**{**ARRAYS, name: hostile.REFUSED[kind](ARRAYS[name])})
 

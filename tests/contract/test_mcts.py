@@ -35,11 +35,16 @@ def test_any_layout_becomes_the_same_native_array(name: str, kind: str) -> None:
     np.testing.assert_array_equal(field, ARRAYS[name])
 
 
-@pytest.mark.parametrize("kind", hostile.REFUSED)
-@pytest.mark.parametrize("name", ARRAYS)
+REFUSED = [
+    (name, kind)
+    for name in ARRAYS
+    for kind in hostile.REFUSED
+    if (name, kind) != ("child_counts", "none_at_all")  # which may be left out
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), REFUSED)
 def test_what_is_no_array_of_numbers_is_refused_by_name(name: str, kind: str) -> None:
-    if kind == "none_at_all" and name == "child_counts":
-        pytest.skip("may be left out")
     with pytest.raises(InvalidRequest, match=f"^{name}: .*, expected "):
         ucb1_selection.build(**{**ARRAYS, name: hostile.REFUSED[kind](ARRAYS[name])})
 

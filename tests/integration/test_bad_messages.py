@@ -144,3 +144,17 @@ def test_a_message_of_a_newer_client_says_which_versions_are_served(client, raw)
     text = entry(job_id, BODY, headers={HEADER: {"version": 2}})
     error = outcome(client, raw, text, job_id)
     assert str(error) == "version: 2, expected 1 to 1"
+
+
+def test_a_refused_member_of_a_chord_ends_the_chord(client: Client, raw) -> None:
+    app = client._here().app
+    chord_id, body_id, job_id = (str(uuid.uuid4()) for _ in range(3))
+    body = app.signature("mcts.ucb1_selection", kwargs=GOOD).set(task_id=body_id)
+    embed = {"chord": {**body, "chord_size": 1}, "callbacks": None, "errbacks": None, "chain": None}
+    headers = {"group": chord_id, HEADER: {"version": 1}, "timelimit": ["soon", None]}
+    text = entry(job_id, json.dumps([[], GOOD, embed]).encode(), headers=headers)
+    text = text.replace(codec.CONTENT_TYPE, "application/json").replace('"binary"', '"utf-8"')
+    app.backend.set_chord_size(chord_id, 1)
+    assert isinstance(outcome(client, raw, text, job_id), MessageError)
+    with pytest.raises(GristmillError, match=r"timelimit"):
+        client.job("mcts.ucb1_selection", body_id).result(timeout=10)

@@ -432,3 +432,10 @@ def test_the_number_of_threads_does_not_change_the_bits(compiled: Any, top_k: in
             extension.set_threads(threads)
             answers.append(discover(embeddings, threshold=0.0, top_k=top_k))
     assert all(same_bits(answers[0], answer) for answer in answers)
+
+
+def test_more_candidates_than_an_answer_can_need_are_refused_before_any_work() -> None:
+    embeddings = np.ones((80_000, 1), np.float32)
+    modalities = np.zeros(80_000, np.int32)
+    with pytest.raises(InvalidArgument, match=r"^top_k: 79998, which keeps .*, expected at most "):
+        discover(embeddings, modalities, threshold=-1.0, top_k=79_998)

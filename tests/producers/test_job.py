@@ -83,7 +83,7 @@ def test_waiters_wake_when_the_result_is_there(client: Client, job: Job) -> None
     for waiter in waiters:
         waiter.join()
     # A waiter that slept through would look again only when its nap of 2 s is over.
-    assert max(woken) - stored_at < 1
+    assert max(woken) - stored_at < 1.9  # a lost wake-up costs two seconds
 
 
 def test_a_wake_up_that_was_lost_costs_a_nap_and_no_more(client: Client, job: Job) -> None:

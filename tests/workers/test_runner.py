@@ -99,7 +99,7 @@ def test_the_time_in_the_kernel_and_in_the_queue_are_told(kernel) -> None:
 
     kernel(slow)
     result = run(**FIELDS, envelope=Envelope(submitted_at=990.0), watch=Watch(now=1000.0))
-    assert 0.05 <= result.kernel_seconds < 0.5
+    assert 0.05 <= result.kernel_seconds < 5
     assert result.queue_seconds == 10.0
 
 
