@@ -14,7 +14,8 @@ from native_c.extension import supported_simd
 def main(arguments: list[str] | None = None) -> int:
     """Verify, time, print and write; return 1 where anything could not be verified or timed."""
     options = _parser().parse_args(arguments)
-    console = Console()
+    # In a log a row stays a row.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     everything = []
     for family in options.family or FAMILIES:
         found = []

@@ -60,7 +60,8 @@ def summarize(records: list[Record], console: Console) -> None:
     console.print(f"\n{met} bars met, {len(short)} missed, {len(errors)} rows with errors.")
     for record in short:
         least = " (less than the spread)" if record.verdict == "near" else ""
-        where = f"{record.operation}, {record.case}, {record.threads} threads, {record.peer}"
+        threads = f"{record.threads} thread{'s' * (record.threads > 1)}"
+        where = f"{record.operation}, {record.case}, {threads}, {record.peer}"
         said = f"  missed: {where}: {record.ratio:.2f}, expected {record.bar:g}{least}"
         console.print(said, style=_COLORS[record.verdict], highlight=False, soft_wrap=True)
     for record in errors:
