@@ -69,6 +69,8 @@ def summary(fields: Mapping[str, Any]) -> str:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if not isinstance(value, np.ndarray):
         return describe(value)
     return f"{value.dtype}[{'x'.join(map(str, value.shape))}] {_size(value.nbytes)}"

@@ -15,6 +15,7 @@ from contract import codec
 from contract.arrays import describe, summary, to_json
 from contract.deployment import Deployment
 from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
+from contract.operation import Result
 
 #: How Celery's settings name this backend in front of a Redis URL.
 SCHEME: Final = "contract.results:Backend"
@@ -24,6 +25,9 @@ WAKE_SECONDS: Final = 60
 
 #: States without which somebody waits in vain; progress that is not told is told again.
 _NEEDED: Final = states.READY_STATES | {states.RETRY}
+
+#: Fields that every result has.
+_MADE: Final = tuple(Result.__dataclass_fields__)
 
 _JSON_STARTS = (b"{", b"[")
 
@@ -36,8 +40,9 @@ class Answer(UserDict[str, Any]):
     """
 
     def __repr__(self) -> str:
-        """Return types, shapes and sizes, for operators."""
-        return f"({summary(self)})"
+        """Return types, shapes and sizes, for operators: the answer, then how it was made."""
+        made = {name: self[name] for name in _MADE if name in self}
+        return f"({summary({**{k: v for k, v in self.items() if k not in made}, **made})})"
 
     def __json__(self) -> dict[str, Any]:
         """Return the form that kombu's JSON carries."""

@@ -13,6 +13,7 @@ from celery.worker.strategy import default
 from contract import codec
 from contract.arrays import describe
 from contract.errors import MessageError
+from workers.summaries import shorten
 
 logger = get_logger(__name__)
 
@@ -74,6 +75,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
             # Celery would decode the body here, in the parent, to send the arguments through the
             # pipe a second time. The child decodes it, under our limits; a bad one fails there.
             message._decoded_cache = NOT_DECODED
+            _shorten_summaries(message.headers)
         elif not _job_id(message):  # protocol 1; its result would have no place
             return refuse(message, MessageError("id: none, expected a job's"), ack)
         try:
@@ -108,6 +110,13 @@ def _fault_of_headers(headers: Mapping[str, Any]) -> MessageError | None:
     if len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits):
         return MessageError(f"timelimit: {describe(limits)}, expected two numbers of seconds")
     return None
+
+
+def _shorten_summaries(headers: dict[str, Any]) -> None:
+    """Cut what the client says of its arguments, before logs, monitors and the child see it."""
+    for name in ("argsrepr", "kwargsrepr"):
+        if headers.get(name):
+            headers[name] = shorten(headers[name])
 
 
 def _fail(backend: Any, message: Any, fault: MessageError) -> None:

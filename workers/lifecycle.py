@@ -30,7 +30,8 @@ def share_cores(instance: Any, **_: Any) -> None:
     """
     processes = 1
     if "prefork" in str(getattr(instance.pool_cls, "__module__", instance.pool_cls)):
-        processes = max(1, instance.concurrency or 1)
+        largest, _least = getattr(instance, "autoscale", None) or (instance.concurrency, 0)
+        processes = max(1, largest or 1)
     os.environ.setdefault(_THREADS_VARIABLE, str(max(1, _num_cores() // processes)))
 
 

@@ -52,6 +52,19 @@ def test_the_cores_are_shared_among_the_processes_of_a_pool(
     monkeypatch.delenv("NATIVE_C_THREADS")
 
 
+@pytest.mark.parametrize(("most", "threads"), [(4, "2"), (8, "1"), (16, "1")])
+def test_a_worker_that_scales_shares_the_cores_among_its_most_processes(
+    most: int, threads: str, monkeypatch
+) -> None:
+    monkeypatch.delenv("NATIVE_C_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    instance = Instance("prefork", 8)
+    instance.autoscale = (most, 1)
+    lifecycle.share_cores(instance)
+    assert os.environ["NATIVE_C_THREADS"] == threads
+    monkeypatch.delenv("NATIVE_C_THREADS")
+
+
 def test_what_the_environment_says_of_threads_counts(monkeypatch) -> None:
     monkeypatch.setenv("NATIVE_C_THREADS", "3")
     lifecycle.share_cores(Instance("prefork", 1))
