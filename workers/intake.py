@@ -20,6 +20,9 @@ logger = get_logger(__name__)
 #: Content types that jobs may have.
 _CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
 
+#: What the body of a message must be.
+A_TRIPLE: Final = "a list of arguments, a map of fields and a map of what is embedded"
+
 #: Arguments and embedded signatures of a message whose body the parent leaves alone.
 NOT_DECODED: Final[tuple[Any, ...]] = ((), {}, {})
 

@@ -5,11 +5,14 @@ import os
 from typing import Any
 
 from celery import signals
+from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 
 import native_c
 from contract.deployment import Deployment
+from contract.errors import MessageError
 from contract.families import operations
+from workers.intake import A_TRIPLE
 
 logger = get_logger(__name__)
 
@@ -21,6 +24,7 @@ def connect() -> None:
     signals.celeryd_after_setup.connect(share_cores, weak=False)
     signals.celeryd_after_setup.connect(load_kernels, weak=False)
     signals.worker_ready.connect(tell, weak=False)
+    signals.task_internal_error.connect(refuse, weak=False)
 
 
 def share_cores(instance: Any, **_: Any) -> None:
@@ -49,6 +53,13 @@ def load_kernels(**_: Any) -> None:
     except native_c.errors.NativeError as error:
         # A worker without kernels would take jobs only to fail them.
         raise SystemExit(f"gristmill: {error}") from None
+
+
+def refuse(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """Give the caller of a job whose fields are no map a failed result; Celery gives none."""
+    if isinstance(exception, InvalidTaskError):
+        fault = MessageError(f"message: {exception}, expected {A_TRIPLE}")
+        sender.backend.mark_as_failure(task_id, fault)
 
 
 def tell(**_: Any) -> None:

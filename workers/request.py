@@ -12,13 +12,16 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 
 from contract.deployment import Deployment
-from contract.errors import ComputeError, GristmillError, InternalError
-from workers.intake import NOT_DECODED
+from contract.errors import ComputeError, GristmillError, InternalError, MessageError
+from workers.intake import A_TRIPLE, NOT_DECODED
 
 logger = get_logger(__name__)
 
 #: Deliveries after which a job that keeps killing its worker process is given up.
 MAX_DELIVERIES: Final = 3
+
+#: What a child raises before a job begins, where its body is no list of three.
+_NO_TRIPLE: Final = (ValueError, TypeError, AttributeError)
 
 #: Seconds that a job's losses, and the word to stop it, are remembered.
 _REMEMBERED_SECONDS: Final = 24 * 3600
@@ -55,6 +58,8 @@ class Request(CeleryRequest):
         elif self._is_lost(error) and self._is_given_up():
             said = f"{self.name}: its worker process died {MAX_DELIVERIES} times ({error})"
             exc_info = _info(InternalError(said, ""))
+        elif not (return_ok or isinstance(error, GristmillError)) and isinstance(error, _NO_TRIPLE):
+            exc_info = _info(MessageError(f"message: {error}, expected {A_TRIPLE}"))
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:

@@ -57,7 +57,7 @@ def still_serves(worker: Worker) -> bool:
 
 BAD_BODIES = {
     "truncated": (BODY[:-3], MessageError),
-    "empty": (b"", GristmillError),
+    "empty": (b"", MessageError),
     "no_msgpack": (b"\xc1", MessageError),
     "trailing_bytes": (BODY + b"x", MessageError),
     "duplicate_keys": (b"\x93\x90\x82\xa1a\x01\xa1a\x02\x80", MessageError),
@@ -66,8 +66,10 @@ BAD_BODIES = {
         msgpack.packb([[], {"visits": msgpack.ExtType(9, b"")}, {}]),
         MessageError,
     ),
-    "a_number": (msgpack.packb(7), GristmillError),
-    "two_elements": (msgpack.packb([[], {}]), GristmillError),
+    "a_number": (msgpack.packb(7), MessageError),
+    "two_elements": (msgpack.packb([[], {}]), MessageError),
+    "fields_that_are_a_list": (msgpack.packb([[], [1], {}]), MessageError),
+    "fields_that_are_null": (msgpack.packb([[], None, {}]), MessageError),
     "fields_by_number": (msgpack.packb([[], {1: 2}, {}]), MessageError),
     "arguments_that_are_no_list": (msgpack.packb([7, {}, {}]), GristmillError),
     "unknown_field": (codec.encode([[], {**GOOD, "colour": 1}, {}]), InvalidRequest),
