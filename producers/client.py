@@ -38,6 +38,9 @@ CONNECT_SECONDS: Final = 5.0
 #: Longest sleep on a wake-up list, in seconds: a wake-up that was lost costs no more than this.
 _NAP_SECONDS: Final = 2.0
 
+#: Longest sleep where the broker is too full for a wake-up, in seconds.
+_DOZE_SECONDS: Final = 0.25
+
 #: Seconds that a wish to cancel is kept for a job that waits in its queue.
 _CANCEL_SECONDS: Final = 24 * 3600
 
@@ -119,7 +122,7 @@ class Client:
 
         Raises `InvalidRequest` for an id that no job has, `KeyError` for an unknown operation.
         """
-        if not isinstance(job_id, str) or not job_id:
+        if not _is_id(job_id):
             raise InvalidRequest(f"job_id: {describe(job_id)}, expected the id of a job")
         declared = find_operation(operation) if isinstance(operation, str) else operation
         return Job(job_id, self, declared.read_result, self.timeout)
@@ -133,8 +136,16 @@ class Client:
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
         wake, nap = self.deployment.wake_key(job_id), max(0.01, min(seconds, _NAP_SECONDS))
-        # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
-        self._use(lambda here: here.redis.blmove(wake, wake, nap))  # type: ignore[arg-type]
+
+        def doze(here: _Process) -> None:
+            try:
+                # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
+                here.redis.blmove(wake, wake, nap)  # type: ignore[arg-type]
+            except redis.exceptions.OutOfMemoryError:
+                # A full broker moves nothing. The result is there all the same, or will be.
+                time.sleep(min(nap, _DOZE_SECONDS))
+
+        self._use(doze)
 
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end; workers look for the wish before and during a job."""
@@ -233,6 +244,13 @@ class _Process:
         self._connections.force_close_all()
         self.redis.close()
         self.app.close()
+
+
+def _is_id(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:  # a lone surrogate, which no key holds
+        return False
 
 
 def celery_app(deployment: Deployment) -> Celery:

@@ -22,7 +22,14 @@ import redis
 import producers
 from contract import codec, payloads
 from contract.deployment import Deployment
-from contract.errors import BrokerUnavailable, InvalidRequest, MessageError, QueueFull
+from contract.errors import (
+    BrokerUnavailable,
+    InvalidRequest,
+    JobCancelled,
+    MessageError,
+    QueueFull,
+    ResultTimeout,
+)
 from gristmill.server import EmbeddedServer, free_port
 from producers import Client, mcts
 from producers import client as client_module
@@ -309,6 +316,20 @@ def test_a_full_broker_refuses_at_once_and_serves_again_when_there_is_room() -> 
         for client in (warm, fresh):
             client.submit(OPERATION, REQUEST)
         assert raw.llen("mcts") == 3
+
+
+def test_who_waits_at_a_full_broker_gets_the_result_or_waits_in_vain() -> None:
+    with EmbeddedServer() as server, client_of(server.url) as client:
+        job = client.submit(OPERATION, REQUEST)
+        with redis.Redis.from_url(server.url) as raw, ThreadPoolExecutor(1) as thread:
+            raw.config_set("maxmemory", "1mb")
+            with pytest.raises(ResultTimeout, match=r"queued after 0\.6 s"):
+                job.result(timeout=0.6)
+            waiting = thread.submit(job.result, timeout=10)
+            raw.config_set("maxmemory", "0")
+            raw.set(f"celery-task-meta-{job.id}", json.dumps({"status": "REVOKED"}))
+            with pytest.raises(JobCancelled):
+                waiting.result()
 
 
 def test_a_client_outlives_its_broker() -> None:
