@@ -134,6 +134,8 @@ class _Address:
 def _parse(url: object) -> _Address:
     if not isinstance(url, str):
         raise InvalidRequest(f"url: {type(url).__name__}, expected {_FORMS}")
+    if url.strip() != url or not url.isprintable():  # urlsplit drops some of it, redis-py does not
+        raise _refusal(url)
     parts, options = _split(url)
     *_, place = parts.netloc.rpartition("@")
     is_socket = parts.scheme == "unix"

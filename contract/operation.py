@@ -18,6 +18,9 @@ R = TypeVar("R", bound="Result")
 R_co = TypeVar("R_co", bound="Result", covariant=True)
 T = TypeVar("T")
 
+#: Longest name of an unknown argument that an error repeats as it is, in characters.
+_LONGEST_NAME = 80
+
 
 @dataclass_transform(frozen_default=True)
 def request(cls: type[T]) -> type[T]:
@@ -151,7 +154,8 @@ class Operation(Generic[P, R]):
         for name in kwargs:
             if name not in names:
                 expected = f"one of {', '.join(names)}"
-                raise InvalidRequest(f"{name}: unknown argument, expected {expected}")
+                said = name if name.isprintable() and len(name) <= _LONGEST_NAME else describe(name)
+                raise InvalidRequest(f"{said}: unknown argument, expected {expected}")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         try:
             return self._request(**{name: _plain(value) for name, value in given.items()})

@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from celery import states
 
+from contract.arrays import describe
 from contract.errors import InvalidRequest, ResultTimeout
 from contract.operation import Result
 from contract.results import error_from_meta
@@ -96,7 +97,8 @@ class Job(Generic[R]):
             return 1.0
         told = meta["result"]
         done = told.get("progress") if isinstance(told, dict) else None
-        return min(max(float(done), 0.0), 1.0) if isinstance(done, int | float) else 0.0
+        # In this order, for a result is input like any other: no NaN, and no int beyond all floats.
+        return float(min(done, 1)) if isinstance(done, int | float) and done > 0 else 0.0
 
     def cancel(self) -> None:
         """Ask for the job's end: a queued job will not run, a running one stops at its next step.
@@ -109,8 +111,16 @@ class Job(Generic[R]):
 
 def check_seconds(argument: str, value: object) -> None:
     """Raise `InvalidRequest` unless `value` is None or a number of seconds, zero or more."""
-    if value is not None and not (isinstance(value, Real) and float(value) >= 0):
-        raise InvalidRequest(f"{argument}: {value!r}, expected seconds, zero or more, or None")
+    if value is not None and not (isinstance(value, Real) and _as_float(value) >= 0):
+        was = describe(value)
+        raise InvalidRequest(f"{argument}: {was}, expected seconds, zero or more, or None")
+
+
+def _as_float(number: Real) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an int beyond all floats
+        return float("nan")
 
 
 def _status(meta: dict[str, Any]) -> str:

@@ -132,6 +132,8 @@ def test_a_request_cannot_be_changed() -> None:
         (([1],), {"__dataclass_self__": 1}, "__dataclass_self__: unknown argument"),
         (([1],), {"Masses": 1}, "Masses: unknown argument"),
         (([1],), {"": 1}, ": unknown argument"),
+        (([1],), {"\ud800": 1}, r"'\ud800': unknown argument"),
+        (([1],), {"x" * 10**6: 1}, "'xxxxxxxxxxxx...xxxxxxxxxxxxx': unknown argument"),
         (([1],), {"factor": 0}, "factor: 0, expected greater than 0"),
         (([1],), {"factor": 100.5}, "factor: 100.5, expected less than or equal to 100"),
         (([1],), {"factor": math.nan}, "factor: nan, expected a finite number"),

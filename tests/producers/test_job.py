@@ -136,7 +136,7 @@ def test_the_clients_own_limit_counts_where_none_is_given(client: Client) -> Non
         client.job(OPERATION, "nobody").result()
 
 
-@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), "5", [1], {}, 1j])
+@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), "5", [1], {}, 1j, 10**400])
 def test_a_limit_that_is_none_is_refused(job: Job, timeout: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^timeout: .*, expected seconds, zero or more"):
         job.result(timeout=timeout)
@@ -155,7 +155,7 @@ def test_an_unknown_id_is_queued_for_all_that_is_known(client: Client) -> None:
         assert (job.status(), job.progress()) == ("queued", 0.0)
 
 
-@pytest.mark.parametrize("job_id", ["", None, 7, b"bytes"])
+@pytest.mark.parametrize("job_id", ["", None, 7, b"bytes", "job \ud800"])
 def test_an_id_that_no_job_has_is_refused(client: Client, job_id: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"^job_id: .*, expected the id of a job"):
         client.job(OPERATION, job_id)
@@ -189,6 +189,9 @@ def test_each_of_celerys_states_has_a_word(client, job: Job, state: str, status:
         ({"progress": -1}, 0.0),
         ({"progress": "half"}, 0.0),
         ({"progress": None}, 0.0),
+        ({"progress": float("nan")}, 0.0),
+        ({"progress": float("inf")}, 1.0),
+        ({"progress": 10**400}, 1.0),
         ({}, 0.0),
         (None, 0.0),
         ([0.5], 0.0),
