@@ -134,7 +134,15 @@ def beta_primes(
     words = _take_each(blocks, addresses, part=1)[:, :2].T
     boosts = np.where(below, elementary.log(unit(words) + 2.0**-53) / shapes, 0.0)
     logs = elementary.log(gammas) + boosts
-    return np.where(below.any(axis=0), elementary.exp(logs[0] - logs[1]), odds)
+    return np.where(below.any(axis=0), _ordered_exp(logs[0] - logs[1]), odds)
+
+
+def _ordered_exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return exp(x), beyond +-700 numbers that only have its order."""
+    size = np.abs(x)
+    near = elementary.exp(np.clip(x, -700.0, 700.0))
+    growth = 1.0 + elementary.log(np.maximum(size / 700.0, 1.0))
+    return np.where(size <= 700.0, near, np.where(x < 0.0, near / growth, near * growth))
 
 
 def _take_each(

@@ -112,12 +112,24 @@ static inline double nc_gamma_trial(double d, double c, double x, double u) {
 }
 
 /*
+ * exp(x) for |x| up to 700; beyond, numbers that go on growing with x, as far as 1e302, and stay
+ * normal: odds that all became 0 or inf would lose the order of the draws.
+ */
+static inline double nc_ordered_exp(double x) {
+    double size = x < 0.0 ? -x : x;
+    if (size <= 700.0)
+        return nc_exp(x);
+    double growth = 1.0 + nc_log(size / 700.0);
+    return x < 0.0 ? nc_exp(-700.0) / growth : nc_exp(700.0) * growth;
+}
+
+/*
  * The beta prime variate of draw `index` at `at`: G(alpha) / G(beta) of two gamma variates, alpha
  * and beta in [1e-300, 1e300]. It is the odds x / (1 - x) of a beta variate x, in the same order,
  * but does not round to 1 what is very near to it. Word 0 and 1 of a trial's block give the normals
  * of both gammas, word 2 and 3 their uniforms; each takes its first trial that passes. A shape
  * below 1 is boosted, G(shape) = G(shape + 1) U^(1 / shape), in logarithms because the power
- * underflows; the odds end at 0 and inf.
+ * underflows; odds beyond exp(700) have only their order.
  */
 static inline double nc_beta_prime(const nc_address *at, uint64_t index, double alpha,
                                    double beta) {
@@ -142,7 +154,7 @@ static inline double nc_beta_prime(const nc_address *at, uint64_t index, double 
         la += nc_log(nc_unit(words[0]) + 0x1p-53) / alpha;
     if (beta < 1.0)
         lb += nc_log(nc_unit(words[1]) + 0x1p-53) / beta;
-    return nc_exp(la - lb);
+    return nc_ordered_exp(la - lb);
 }
 
 #endif
