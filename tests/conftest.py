@@ -1,6 +1,7 @@
 """What all tests share: an environment without a deployment of ours, and patient properties."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from gristmill.server import EmbeddedServer
 # A deployment that happens to be set up in the shell is no place for tests.
 for variable in (URL_VARIABLE, PREFIX_VARIABLE):
     os.environ.pop(variable, None)
+
+# A shell that starts the suite in the background has Ctrl-C ignored, and so would every process be
+# that a test starts to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure. CI draws the same examples each time; other runs look further.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
