@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 NOTICE = """
 gristmill: the C kernels were not built: {reason}
 gristmill: everything works on the NumPy fallback, only slower. To have the kernels, install a C
-gristmill: compiler (Debian: apt install gcc libc6-dev) and install gristmill again.
+gristmill: compiler (Debian: apt install gcc libc6-dev python3-dev) and install gristmill again.
 """
 
 
