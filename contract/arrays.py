@@ -198,10 +198,11 @@ class Array:
             found = {"anyOf": [found, {"enum": list(NON_FINITE)}]}
         for _ in range(1 if self.ndim is None else self.ndim):
             found = {"type": "array", "items": found}
-        found["description"] = f"{_NAMES[self.dtype]} array"
+        if self.min_size and self.ndim == 1:
+            found["minItems"] = self.min_size
         if schema["type"] == "nullable":
-            return {"anyOf": [found, {"type": "null"}]}
-        return found
+            found = {"anyOf": [found, {"type": "null"}]}
+        return {**found, "description": f"{_NAMES[self.dtype]} array"}
 
 
 def to_json(value: Any) -> Any:

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, dataclass_transform
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from contract.arrays import describe, to_json
 from contract.errors import InvalidRequest, MessageError
+from contract.schema import schema_of
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Result")
@@ -178,8 +179,8 @@ class Operation(Generic[P, R]):
         """Return {"operation", "request", "result"}: the JSON schemas of both sides."""
         return {
             "operation": self.name,
-            "request": TypeAdapter(self._request).json_schema(),
-            "result": TypeAdapter(self.result).json_schema(),
+            "request": schema_of(self._request),
+            "result": schema_of(self.result),
         }
 
 

@@ -179,6 +179,14 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 @every_operation
 @pytest.mark.parametrize("side", ["request", "result"])
+def test_the_schema_says_what_stands_above_each_field(name: str, side: str) -> None:
+    for field, described in operation(name).json_schema()[side]["properties"].items():
+        said = described["description"]
+        assert re.match(r"[^(].*\.", said), f"{field}: no comment #: above it"
+
+
+@every_operation
+@pytest.mark.parametrize("side", ["request", "result"])
 def test_the_schema_is_one_by_the_letter_of_json_schema(name: str, side: str) -> None:
     schema = operation(name).json_schema()[side]
     types = {"object", "array", "string", "number", "integer", "boolean", "null"}

@@ -1,9 +1,13 @@
 """The Celery app of the workers: one task for each declared operation, all with the same runner."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from celery import Celery
 
+import contract
 from contract.families import operations
 from contract.transport import Amqp
 from workers import lifecycle
@@ -21,12 +25,23 @@ class App(Celery):
         return _here, ()
 
 
+def _settings() -> ModuleType:
+    """Return our celeryconfig.py, also where the working directory has one of its own."""
+    path = Path(contract.__file__).parents[1] / "celeryconfig.py"
+    found = spec_from_file_location("celeryconfig", path)
+    if found is None or found.loader is None or not path.exists():
+        raise ImportError(f"celeryconfig: not found at {path}, expected beside the packages")
+    settings = module_from_spec(found)
+    found.loader.exec_module(settings)
+    return settings
+
+
 def _here() -> "App":
     return app
 
 
 app = App("gristmill", amqp=Amqp, task_cls="workers.task:Task", set_as_current=False)
-app.config_from_object("celeryconfig")
+app.config_from_object(_settings())
 
 for _operation in operations().values():
     app.register_task(OperationTask(_operation))

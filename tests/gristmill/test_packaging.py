@@ -1,10 +1,14 @@
 """The packaging: one version everywhere, locks that a stranger can install, files that arrive."""
 
 import re
+import subprocess
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import gristmill
 import native_c
@@ -45,3 +49,40 @@ def test_apps_see_the_types_of_every_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     for pattern in settings["packages"]["find"]["include"]:
         assert (ROOT / pattern.rstrip("*") / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("module", ["producers", "workers", "gristmill.cli"])
+def test_what_is_imported_is_what_a_plain_install_brings(module: str) -> None:
+    # Developers have more than an app that installs the distribution, and hide what it lacks.
+    script = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    brought = _closure(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    )
+    installed = metadata.packages_distributions()
+    foreign = {
+        name: installed[name]
+        for name in found.stdout.split()
+        if name in installed and not brought & set(map(_normal, installed[name]))
+    }
+    assert found.stdout
+    ours = {"gristmill", "contract", "native_c", "producers", "workers", "celeryconfig"}
+    # redis-py looks for the one, and site-packages loads the other, where they are installed.
+    assert set(foreign) - ours <= {"hiredis", "_distutils_hack"}
+
+
+def _closure(dependencies: list[str]) -> set[str]:
+    """Return the distributions that these requirements bring, and theirs, without extras."""
+    wanted, found = [Requirement(line) for line in dependencies], set()
+    while wanted:
+        requirement = wanted.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if (name := _normal(requirement.name)) not in found:
+            found.add(name)
+            wanted += map(Requirement, metadata.requires(requirement.name) or [])
+    return found
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,7 +1,11 @@
 """The app of the workers and its settings."""
 
+import os
 import pickle
 import runpy
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +65,13 @@ def test_a_worker_does_not_start_on_an_address_that_is_none(monkeypatch) -> None
 def test_nothing_that_runs_what_it_reads_is_accepted() -> None:
     assert set(settings()["accept_content"]) == {"json", "gristmill"}
     assert set(settings()["result_accept_content"]) == {"json", "gristmill"}
+
+
+def test_a_celeryconfig_of_the_working_directory_does_not_replace_ours(tmp_path: Path) -> None:
+    (tmp_path / "celeryconfig.py").write_text("broker_url = 'amqp://elsewhere'\n")
+    script = "import workers; print(workers.app.conf.broker_url, workers.app.conf.task_acks_late)"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "GRISTMILL_URL": "redis://127.0.0.1:1/0"}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert found.stdout.split() == ["gristmill://127.0.0.1:1/0", "True"], found.stderr
