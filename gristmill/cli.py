@@ -7,17 +7,35 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+
+from gristmill import __version__
+from gristmill.missing import say
 
 if TYPE_CHECKING:
     from gristmill.doctor import Check
     from gristmill.stack import Stack
 
+
+class Commands(TyperGroup):
+    """The commands; one that cannot import what it needs says so in a line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            raise _refusal(f"{ctx.invoked_subcommand}: {say(error)}") from None
+
+
 app = typer.Typer(
     name="gristmill",
+    cls=Commands,
     help="A message-queue worker system for numeric jobs.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,21 +43,45 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+#: Exit status of a process that Ctrl-C ended, by the custom of shells.
+INTERRUPTED: Final = 130
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gristmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 @app.command()
 def info(as_json: AsJson = False) -> None:
-    """Say what is installed here and what the kernels run on."""
+    """Say what runs here, and on what. Exit status 1: the installation is broken."""
     from gristmill import doctor
 
     kernels = doctor.kernels()
     del kernels["version"]
     found: dict[str, Any] = {**doctor.versions(), **kernels}
+    broken = [f"{each.name} {each.found}" for each in doctor.check_imports() if each.advice]
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    _print_rows(found)
+        typer.echo(json.dumps({**found, "broken": broken}, indent=2))
+    else:
+        said = {"broken": "; ".join(broken)} | found
+        _print_rows({name: value for name, value in said.items() if value not in ("", ())})
+    raise typer.Exit(bool(broken))
 
 
 @app.command(name="doctor")
@@ -49,7 +91,7 @@ def examine(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine and the server, and say what to do. Exit status 1: something fails."""
+    """Say what is wrong here and what to do. Exit status 1: something fails."""
     from dataclasses import asdict
 
     from gristmill import doctor
@@ -68,7 +110,7 @@ def schema(
         str | None, typer.Argument(help="Such as analytics.basic_statistics.")
     ] = None,
 ) -> None:
-    """Print the JSON schema of an operation's request and result, or list all operations."""
+    """List the operations, or print the JSON schema of one."""
     from contract.families import operations
 
     declared = operations()
@@ -77,8 +119,11 @@ def schema(
     elif operation in declared:
         typer.echo(json.dumps(declared[operation].json_schema(), indent=2))
     else:
+        like = [name for name in declared if name.partition(".")[2] == operation]
+        like = like or get_close_matches(operation, declared, n=1)
+        hint = f"; did you mean {like[0]}?" if like else ""
         legal = ", ".join(declared)
-        typer.echo(f"operation: {operation!r}, expected one of {legal}", err=True)
+        typer.echo(f"operation: {operation!r}, expected one of {legal}{hint}", err=True)
         raise typer.Exit(2)
 
 
@@ -92,9 +137,10 @@ def server(
         bool, typer.Option("--append-only", help="Keep an append-only file.")
     ] = False,
 ) -> None:
-    """Run a private Redis or Valkey server until Ctrl-C, and print its address."""
+    """Run a private server until Ctrl-C. It is Redis or Valkey; its address is printed."""
     from gristmill.server import EmbeddedServer, ServerError
 
+    _hear_ctrl_c()
     try:
         embedded = EmbeddedServer(port=port, directory=directory, append_only=append_only)
         with embedded:
@@ -116,29 +162,45 @@ def up(
         Path | None,
         typer.Option(help="Where the server keeps its files. Defaults to a temporary directory."),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Show what worker and Flower log, instead of keeping it."),
+    ] = False,
 ) -> None:
-    """Run a server, a worker and Flower on this machine until Ctrl-C."""
+    """Run a server, a worker and Flower until Ctrl-C."""
     from gristmill.server import EmbeddedServer, ServerError
     from gristmill.stack import Stack, StackError, flower_is_installed
 
+    _hear_ctrl_c()
     try:
-        embedded = EmbeddedServer(directory=directory, append_only=directory is not None)
         watched = flower_is_installed() if flower is None else flower
-        with Stack(concurrency=concurrency, flower=watched, server=embedded) as stack:
-            _print_stack(stack)
-            _wait_for_ctrl_c("all of it", lambda: stack.ended)
+        with EmbeddedServer(directory=directory, append_only=directory is not None) as embedded:
+            logs = None if verbose else embedded.directory
+            typer.echo(f"Starting a worker{' and Flower' * watched} ...", err=True)
+            with Stack(
+                concurrency=concurrency, flower=watched, logs=logs, server=embedded
+            ) as stack:
+                _print_stack(stack, logs)
+                _wait_for_ctrl_c("all of it", lambda: stack.ended)
+    except KeyboardInterrupt:  # before all of it ran
+        raise typer.Exit(INTERRUPTED) from None
     except (ServerError, StackError) as error:
-        raise _refusal(error) from error
+        raise _refusal(f"up: {error}") from error
 
 
 @app.command()
 def demo(
     report: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("demo-report"),
 ) -> None:
-    """Run all four families on real data and write a report with pictures."""
+    """Run all four families on real data and report."""
     from gristmill.demo import run
 
     run(report)
+
+
+def _hear_ctrl_c() -> None:
+    """Meet SIGINT even where it is ignored: a shell's script ignores it for what it starts by &."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _wait_for_ctrl_c(what: str, ended: Callable[[], str]) -> None:
@@ -187,9 +249,13 @@ def _print_checks(checks: "list[Check]") -> None:
     Console().print(table)
 
 
-def _print_stack(stack: "Stack") -> None:
-    rows = {"GRISTMILL_URL": stack.url}
+def _print_stack(stack: "Stack", logs: Path | None) -> None:
+    rows = {}
     if stack.flower:
-        rows |= {"Flower": stack.flower_url, "  user": "gristmill"}
-        rows |= {"  password": stack.flower_password}
-    _print_rows(rows)
+        rows["Flower"] = f"{stack.flower_url} (user gristmill, password {stack.flower_password})"
+    if logs:
+        rows["Logs"] = f"{logs}/*.log"
+    # Alone on its line: it is copied into another terminal.
+    typer.echo(f"\nexport GRISTMILL_URL={stack.url}\n")
+    if rows:
+        _print_rows(rows)

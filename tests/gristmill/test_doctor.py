@@ -53,7 +53,41 @@ def test_a_server_that_loses_jobs_is_told_so() -> None:
     assert found["eviction policy"] == Check(
         "eviction policy", "fail", "allkeys-lru", "set maxmemory-policy noeviction"
     )
-    assert found["append-only file"].state == "warn"
+    assert found["append-only file"].state == "pass"
+    assert "by design" in found["append-only file"].found
+
+
+@pytest.mark.parametrize(
+    ("configuration", "state"),
+    [("/tmp/gristmill-x/gristmill-server.conf", "pass"), ("/etc/redis/redis.conf", "warn")],
+)
+def test_a_server_without_a_file_and_a_limit_is_sound_where_it_is_private(
+    configuration: str, state: str
+) -> None:
+    info = {"config_file": configuration, "aof_enabled": 0, "used_memory": 2**20, "maxmemory": 0}
+    assert doctor.check_persistence(info).state == state
+    assert doctor.check_memory(info).state == state
+
+
+def test_what_apps_and_workers_import_is_imported() -> None:
+    assert [(check.name, check.state) for check in doctor.check_imports()] == [
+        ("producers", "pass"),
+        ("workers", "pass"),
+    ]
+
+
+def test_an_import_that_fails_is_told_with_what_brings_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kombu.py").write_text("import packaging_of_old")
+    (tmp_path / "producers").mkdir()
+    (tmp_path / "producers" / "__init__.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)  # before all else on the path of what starts here
+    apps, workers = doctor.check_imports()
+    assert apps.state == workers.state == "fail"
+    assert "ZeroDivisionError" in apps.found
+    assert "No module named 'packaging_of_old'" in workers.found
+    assert workers.advice == "pip install packaging_of_old"
 
 
 def test_a_server_that_does_not_answer_fails_without_its_password() -> None:

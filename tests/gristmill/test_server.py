@@ -13,7 +13,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gristmill import server
-from gristmill.server import EmbeddedServer, ServerBinary, ServerError, ServerNotFound, find_server
+from gristmill.server import (
+    CONFIGURATION,
+    EmbeddedServer,
+    ServerBinary,
+    ServerError,
+    ServerNotFound,
+    find_server,
+)
 from tests.gristmill.processes import alive, wait_until
 
 
@@ -70,7 +77,7 @@ def test_it_listens_on_loopback_alone_and_never_evicts(running: EmbeddedServer) 
 
 def test_its_files_are_for_its_owner_alone(running: EmbeddedServer) -> None:
     assert running.directory.stat().st_mode & 0o077 == 0
-    assert (running.directory / "server.conf").stat().st_mode & 0o077 == 0
+    assert (running.directory / CONFIGURATION).stat().st_mode & 0o077 == 0
 
 
 def test_the_password_does_not_show_in_the_process_list(running: EmbeddedServer) -> None:
@@ -117,7 +124,7 @@ def test_a_chosen_directory_is_kept_with_its_data(tmp_path: Path) -> None:
             assert client.get("grain") == expected
             client.set("grain", "rye")
             client.close()
-    assert (tmp_path / "server.conf").exists()
+    assert (tmp_path / CONFIGURATION).exists()
 
 
 def test_further_settings_reach_the_server() -> None:
