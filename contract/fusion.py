@@ -81,7 +81,7 @@ class ConnectionDiscoveryRequest:
     #: Least similarity of a kept pair, in [-1, 1]. Defaults to 0.3.
     threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] = 0.3
     #: Number of pairs that each window may keep, at least 1. Defaults to all.
-    top_k: Annotated[int | None, Field(ge=1)] = None
+    top_k: Annotated[int | None, Field(ge=1, lt=2**63)] = None
     #: Whether pairs of one modality are left out. Defaults to False.
     cross_modal_only: bool = False
     #: Time in which the strength of a pair falls to 1/e of its similarity, in milliseconds, above

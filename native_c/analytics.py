@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from native_c import backend
 from native_c.arrays import as_array, require_between
 from native_c.errors import InvalidArgument
+from native_c.scalars import as_choice, as_whole
 
 _NAN_POLICIES: Final = ("raise", "omit", "propagate")
 
@@ -33,12 +34,9 @@ def basic_statistics(
     if series.size == 0:
         raise InvalidArgument("values: 0 elements, expected at least 1")
     require_between("percentiles", asked, 0, 100)
-    whole = isinstance(ddof, int | np.integer) and not isinstance(ddof, bool)
-    if not whole or not 0 <= ddof < 2**63:
-        raise InvalidArgument(f"ddof: {ddof!r}, expected a whole number, zero or more")
-    if nan_policy not in _NAN_POLICIES:
-        raise InvalidArgument(f"nan_policy: {nan_policy!r}, expected {', '.join(_NAN_POLICIES)}")
-    found = _describe(series, asked, int(ddof))
+    ddof = as_whole("ddof", ddof, 0, 2**63 - 1, "a whole number, zero or more")
+    nan_policy = as_choice("nan_policy", nan_policy, _NAN_POLICIES)
+    found = _describe(series, asked, ddof)
     if nan_policy == "raise" and (found["missing"] or found["infinite"]):
         raise InvalidArgument(_where_not_finite(series))
     if nan_policy == "omit" and found["missing"]:

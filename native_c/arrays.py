@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from native_c.errors import InvalidArgument, OutOfMemory
+from native_c.scalars import bounds
 
 #: Kinds of dtype (NumPy's letters) that become each kind without a change of meaning.
 _ACCEPTED: Final = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
 _NUMBERS: Final = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}
-_REAL: Final = (int, float, np.integer, np.floating)
 _RANKS: Final = ("a single number", "one dimension", "two dimensions", "three dimensions")
 
 
@@ -61,6 +61,9 @@ def _read(name: str, value: object) -> NDArray[Any]:
         raise InvalidArgument(
             f"{name}: a ragged sequence, expected rows of equal length"
         ) from error
+    except Exception as error:  # an object's own __array__ may raise anything
+        was = f"unreadable ({type(error).__name__}: {error})"
+        raise InvalidArgument(f"{name}: {was}, expected an array of numbers") from error
 
 
 def _refuse_overflow(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> None:
@@ -70,30 +73,6 @@ def _refuse_overflow(name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> No
     for extreme in (int(array.min()), int(array.max())):
         if not bounds.min <= extreme <= bounds.max:
             raise InvalidArgument(f"{name}: {extreme}, expected values that fit {dtype}")
-
-
-def as_float(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return `value`, one finite number from `low` to `high`, as a float.
-
-    Raises InvalidArgument, which begins with `name`, for anything else.
-    """
-    try:
-        number = float(value) if isinstance(value, _REAL) else math.nan
-    except OverflowError:  # an integer beyond all floats
-        number = math.inf
-    if math.isfinite(number) and low <= number <= high:
-        return number
-    expected = "a finite number"
-    if (low, high) != (-math.inf, math.inf):
-        expected += f", {_bounds(low, high)}"
-    was = value if isinstance(value, _REAL) else repr(value)
-    raise InvalidArgument(f"{name}: {was}, expected {expected}")
-
-
-def _bounds(low: float, high: float) -> str:
-    if high == math.inf:
-        return f"at least {low}"
-    return f"at most {high}" if low == -math.inf else f"from {low} to {high}"
 
 
 def require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], like: str) -> None:
@@ -112,7 +91,7 @@ def require_between(
     name: str, array: NDArray[Any], low: float = -math.inf, high: float = math.inf
 ) -> None:
     """Raise InvalidArgument at the first element of `array` that is not in [low, high]."""
-    _require(name, array, (array >= low) & (array <= high), _bounds(low, high))
+    _require(name, array, (array >= low) & (array <= high), bounds(low, high))
 
 
 def _require(name: str, array: NDArray[Any], holds: NDArray[np.bool_], expected: str) -> None:

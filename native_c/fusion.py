@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from native_c import backend
-from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
+from native_c.arrays import as_array, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument, OutOfMemory
+from native_c.scalars import as_flag, as_float, as_whole
 
 #: Pairs (i, j, similarity), and the number of rows that are all zeros.
 Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], int]
@@ -66,7 +67,7 @@ def connection_discovery(
     time_scale_ms = as_float("time_scale_ms", time_scale_ms, low=0)
     if time_scale_ms == 0:
         raise InvalidArgument(f"time_scale_ms: {time_scale_ms}, expected a number above 0")
-    counted = codes if cross_modal_only else None
+    counted = codes if as_flag("cross_modal_only", cross_modal_only) else None
     twin = backend.current().fusion
     pairs = _find(twin, embeddings, rows, counted, threshold, most)
     return _discover(twin, pairs, counted, num_windows, timestamps_ms, time_scale_ms)
@@ -144,12 +145,11 @@ def _as_count(top_k: object, num_windows: int) -> int:
     """Return how many pairs a window may keep, 0 for all of them."""
     if top_k is None:
         return 0
-    if not isinstance(top_k, int | np.integer) or top_k < 1:
-        raise InvalidArgument(f"top_k: {top_k!r}, expected a whole number, at least 1, or None")
-    if top_k >= num_windows - 1:  # all others of a window: nothing is left out
+    most = as_whole("top_k", top_k, 1, 2**63 - 1, "a whole number, at least 1, or None")
+    if most >= num_windows - 1:  # all others of a window: nothing is left out
         return 0
-    _require_room(num_windows, int(top_k))
-    return int(top_k)
+    _require_room(num_windows, most)
+    return most
 
 
 def _explain(given: object) -> None:

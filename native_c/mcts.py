@@ -6,8 +6,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from native_c import backend
-from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
+from native_c.arrays import as_array, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument
+from native_c.scalars import as_float
 
 
 def ucb1_selection(

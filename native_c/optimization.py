@@ -12,6 +12,7 @@ from native_c import backend
 from native_c.arrays import as_array, require_between, require_shape
 from native_c.bandit import POLICIES, Bandit
 from native_c.errors import InvalidArgument
+from native_c.scalars import as_choice, as_float, as_whole
 from native_c.steps import Outcome, run
 
 #: Largest magnitude of a reward and of a sum of rewards, so that no call overflows.
@@ -57,15 +58,18 @@ def multi_armed_bandit(
     Raises InvalidArgument where a shape or a range is not kept.
     """
     bandit = Bandit(
-        policy=policy,
-        exploration=exploration,
-        epsilon=epsilon,
-        temperature=temperature,
-        prior_alpha=prior_alpha,
-        prior_beta=prior_beta,
-        seed=seed,
+        policy=as_choice("policy", policy, POLICIES),
+        exploration=as_float("exploration", exploration, 0.0, 1e300),
+        epsilon=as_float("epsilon", epsilon, 0.0, 1.0),
+        temperature=as_float("temperature", temperature, low=0.0),
+        prior_alpha=as_float("prior_alpha", prior_alpha, 1e-300, 1e300),
+        prior_beta=as_float("prior_beta", prior_beta, 1e-300, 1e300),
+        seed=as_whole("seed", seed, 0, 2**64 - 1, "a whole number from 0 to 2**64 - 1"),
     )
-    _check_bandit(bandit)
+    _require("temperature", bandit.temperature, bandit.temperature > 0.0, "above 0")
+    step = as_whole("step", step, 0, _MAX_PULLS, "a whole number from 0 to 2**62")
+    most = "a whole number, zero or more"
+    num_selections = as_whole("num_selections", num_selections, 0, _MAX_PULLS, most)
     state = _read_state(bandit, counts, reward_sums)
     num_arms = state[0].size
     observed = _read_observed(bandit, arms, rewards, num_arms)
@@ -74,8 +78,6 @@ def multi_armed_bandit(
         require_shape("outcomes", outcomes, (len(outcomes), num_arms), "steps and counts")
         _check_rewards("outcomes", bandit, outcomes)
         num_selections = len(outcomes)
-    _require("num_selections", num_selections, num_selections >= 0, "zero or more")
-    _require("step", step, 0 <= step <= _MAX_PULLS, "from 0 to 2**62")
     kernels = backend.current().optimization
     # What is surely quick: a step costs as much as 64 arms more.
     first_piece = max(1, kernels.BANDIT_GRAIN // (64 + num_arms))
@@ -83,20 +85,6 @@ def multi_armed_bandit(
     work = _work(kernels, bandit, state, observed, outcomes, steps, first_piece)
     is_quick = num_selections <= first_piece and observed[0].size <= _OBSERVED
     return run(work) if is_quick else work
-
-
-def _check_bandit(bandit: Bandit) -> None:
-    names = ", ".join(POLICIES)
-    _require("policy", repr(bandit.policy), bandit.policy in POLICIES, f"one of {names}")
-    holds = 0.0 <= bandit.exploration <= 1e300
-    _require("exploration", bandit.exploration, holds, "from 0 to 1e300")
-    _require("epsilon", bandit.epsilon, 0.0 <= bandit.epsilon <= 1.0, "from 0 to 1")
-    holds = 0.0 < bandit.temperature < math.inf
-    _require("temperature", bandit.temperature, holds, "above 0 and finite")
-    for name in ("prior_alpha", "prior_beta"):
-        value = getattr(bandit, name)
-        _require(name, value, 1e-300 <= value <= 1e300, "from 1e-300 to 1e300")
-    _require("seed", bandit.seed, 0 <= bandit.seed < 2**64, "from 0 to 2**64 - 1")
 
 
 def _require(name: str, was: object, holds: bool, expected: str) -> None:

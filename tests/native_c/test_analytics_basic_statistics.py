@@ -491,7 +491,7 @@ def test_what_is_no_series_of_numbers_is_refused_by_name(kind: str, argument: st
         ({"ddof": True}, "ddof: True, expected a whole number, zero or more"),
         ({"ddof": "1"}, "ddof: '1', expected a whole number, zero or more"),
         ({"ddof": 0.5}, "ddof: 0.5, expected a whole number, zero or more"),
-        ({"nan_policy": "drop"}, "nan_policy: 'drop', expected raise, omit, propagate"),
+        ({"nan_policy": "drop"}, "nan_policy: 'drop', expected one of raise, omit, propagate"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from native_c.arrays import as_array, as_float, require_between, require_finite, require_shape
+from native_c.arrays import as_array, require_between, require_finite, require_shape
 from native_c.errors import InvalidArgument, NativeError, OutOfMemory
 from tests import hostile
 
@@ -77,34 +77,6 @@ def test_a_float_beyond_the_range_of_the_dtype_becomes_infinite() -> None:
 def test_an_array_that_does_not_fit_in_memory_is_refused_as_such() -> None:
     with pytest.raises(OutOfMemory, match="expected an array that fits in memory"):
         as_array("x", np.broadcast_to(1.0, (2**29, 2**29)), "f8", 2)
-
-
-@pytest.mark.parametrize("value", [2, 2.0, np.float32(2.0), np.int8(2), np.array([2.0])[0]])
-def test_one_number_becomes_a_float(value: Any) -> None:
-    number = as_float("x", value, 0, 2)
-    assert type(number) is float
-    assert number == 2.0
-
-
-@pytest.mark.parametrize(
-    ("value", "bounds", "message"),
-    [
-        ("2", (), "x: '2', expected a finite number"),
-        (None, (0, 1), "x: None, expected a finite number, from 0 to 1"),
-        (np.nan, (), "x: nan, expected a finite number"),
-        (np.float64(3.0), (0, 1), "x: 3.0, expected a finite number, from 0 to 1"),
-        (-1, (0,), "x: -1, expected a finite number, at least 0"),
-        (np.inf, (0,), "x: inf, expected a finite number, at least 0"),
-        (2, (-np.inf, 1), "x: 2, expected a finite number, at most 1"),
-        (10**400, (), f"x: {10**400}, expected a finite number"),
-        (2j, (), "x: 2j, expected a finite number"),
-        (np.array([1.0]), (), "x: array([1.]), expected a finite number"),
-    ],
-)
-def test_what_is_no_number_in_range_is_refused(value: Any, bounds: Any, message: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        as_float("x", value, *bounds)
-    assert str(caught.value) == message
 
 
 def test_shapes_are_compared_with_the_argument_they_follow_from() -> None:
