@@ -4,11 +4,13 @@ The extension is optional: without a working compiler the installation succeeds,
 kernels run on their NumPy twins.
 """
 
+import shutil
 import sys
 import textwrap
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError
 
 NOTICE = """
 gristmill: the C kernels were not built: {reason}
@@ -29,10 +31,17 @@ class OptionalBuildExt(build_ext):
         try:
             self.build_extension(ext)
         except Exception as error:  # a missing compiler shows as any of a dozen classes
-            reason = textwrap.shorten(str(error), 160)
-            sys.stderr.write(NOTICE.format(reason=reason))
+            sys.stderr.write(NOTICE.format(reason=self._reason(error)))
             return False
         return True
+
+    def _reason(self, error: Exception) -> str:
+        # The error of a failed compiler is its command line; what was wrong stands above.
+        program = getattr(self.compiler, "compiler", None)
+        if program and isinstance(error, CCompilerError | ExecError):
+            missing = "" if shutil.which(program[0]) else ": there is none of that name"
+            return f"the C compiler {program[0]} failed{missing}"
+        return textwrap.shorten(str(error), 160)
 
 
 setup(

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import redis
 
 from contract.deployment import Deployment
+from contract.errors import InvalidRequest
 from gristmill import __version__
 from gristmill.missing import how_to_install
 from gristmill.server import is_embedded
@@ -80,7 +81,12 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield from map(check_package, OLDEST_RELEASES)
     yield check_extension()
     yield check_self_test()
-    yield from check_server(Deployment.from_environment(url))
+    try:
+        deployment = Deployment.from_environment(url)
+    except InvalidRequest as error:
+        yield Check("server", "fail", str(error), "correct --url or GRISTMILL_URL")
+        return
+    yield from check_server(deployment)
 
 
 def check_python() -> Check:

@@ -1,6 +1,7 @@
 """The loaded extension: that it is there and fits, its instruction set and its threads."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 from typing import Any, Final
 
@@ -18,11 +19,14 @@ MAX_THREADS: Final = 256
 def load() -> ModuleType:
     """Return the package of the compiled twins, with its `lib` and `ffi`.
 
-    Raises ExtensionMissing where the extension does not load or is left from another version.
+    Raises ExtensionMissing where the extension was not built, does not load or is left from another
+    version.
     """
     try:
         compiled = importlib.import_module("native_c.compiled")
     except ImportError as error:
+        if importlib.util.find_spec("native_c._kernels") is None:
+            raise ExtensionMissing("the extension was not built") from error
         raise ExtensionMissing(f"the extension does not load: {error}") from error
     version = compiled.ffi.string(compiled.lib.nc_version()).decode()
     if version != __version__:

@@ -1,17 +1,19 @@
 """The intake: looks at each job message before Celery does, so that a bad one fails by itself."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from celery.app.task import Context
-from celery.exceptions import InvalidTaskError
+from celery.exceptions import InvalidTaskError, NotRegistered
+from celery.signals import task_unknown
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.strategy import default
 
 from contract import codec
 from contract.arrays import describe
+from contract.envelope import HEADER
 from contract.errors import MessageError
 from workers.summaries import shorten
 
@@ -60,6 +62,26 @@ class Consumer(CeleryConsumer):
                 return message.ack_log_error(logger, self.connection_errors)
 
         return take
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Fail a job of a task that is not here: a line in the log, and its caller knows."""
+        name = message.headers["task"] if "task" in message.headers else message.payload["task"]
+        known = _expected(name, self.app.tasks)
+        # What stock clients know is left as Celery has it: the name, and nothing else.
+        fault = NotRegistered(f"{name}, expected {known}" if HEADER in message.headers else name)
+        job_id = _job_id(message)
+        _fail(self.app.backend, message, fault, f"unknown task, expected {known}")
+        message.reject_log_error(logger, self.connection_errors)
+        if self.event_dispatcher:
+            self.event_dispatcher.send("task-failed", uuid=job_id, exception=repr(fault))
+        task_unknown.send(sender=self, message=message, exc=exc, name=name, id=job_id)
+
+
+def _expected(name: object, known: Iterable[str]) -> str:
+    """Return the tasks of the same family, for one that does not exist, or else all of them."""
+    ours = sorted(task for task in known if not task.startswith("celery."))
+    family = str(name).partition(".")[0] + "."
+    return f"one of {', '.join([task for task in ours if task.startswith(family)] or ours)}"
 
 
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
@@ -122,10 +144,10 @@ def _shorten_summaries(headers: dict[str, Any]) -> None:
             headers[name] = shorten(headers[name])
 
 
-def _fail(backend: Any, message: Any, fault: MessageError) -> None:
-    """Give the caller of a job that cannot be read a failed result."""
+def _fail(backend: Any, message: Any, fault: Exception, said: str = "") -> None:
+    """Give the caller of a job that cannot be run a failed result; `said`: the log's words."""
     job_id = _job_id(message)
-    logger.error("job %s of %s refused: %s", job_id, message.headers.get("task"), fault)
+    logger.error("job %s of %s refused: %s", job_id, message.headers.get("task"), said or fault)
     if job_id:
         backend.mark_as_failure(job_id, fault, request=_context(message, job_id))
 

@@ -9,7 +9,7 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 
 import native_c
-from contract.deployment import Deployment
+from contract.deployment import PREFIX_VARIABLE, Deployment
 from contract.errors import MessageError
 from contract.families import operations
 from workers.intake import A_TRIPLE
@@ -66,14 +66,15 @@ def tell(**_: Any) -> None:
     """Log what this worker computes with and whom it serves, at Celery's default log level too."""
     made = native_c.info()
     deployment = Deployment.from_environment()
+    prefix = os.environ.get(PREFIX_VARIABLE, "")  # as it was given
     logger.log(
         logging.INFO if logger.isEnabledFor(logging.INFO) else logging.WARNING,
-        "gristmill: backend %s, simd %s, %s kernel threads a process, %d operations, broker %s%s%s",
+        "gristmill: backend %s, simd %s, %s a process, %d operations, broker %s%s%s",
         made["backend"],
         made["simd"],
-        made["threads"],
+        f"{made['threads']} kernel thread{'s' * (made['threads'] != 1)}",
         len(operations()),
         deployment.safe_url,
-        f", prefix {deployment.prefix}" if deployment.prefix else "",
+        f", prefix {prefix}" if prefix else "",
         f" ({made['fallback_reason']})" if made["fallback_reason"] else "",
     )

@@ -255,6 +255,12 @@ def test_everything_is_examined_and_nothing_raises(server: EmbeddedServer) -> No
     assert len(names) == len(set(names))
 
 
+def test_an_address_that_is_none_fails_in_words() -> None:
+    *_, last = doctor.examine("nonsense")
+    assert (last.name, last.state) == ("server", "fail")
+    assert "expected redis://" in last.found
+
+
 def test_the_versions_name_this_interpreter() -> None:
     found = doctor.versions()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import msgpack
 import pytest
 from celery import Celery
+from celery.exceptions import NotRegistered
 from kombu.message import Message
 
 from contract import codec, transport
@@ -291,6 +292,32 @@ def test_the_consumer_hands_a_task_its_message(app: Celery, task: OperationTask)
     message = Message(body=BODY, headers={"task": task.name, "id": "7"}, channel=Mock())
     handler.take(message)
     assert handler.task_handler.call_args.args[0] is message
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "NotRegistered: mcts.guess"),
+        ({HEADER: {}}, "NotRegistered: mcts.guess, expected one of mcts.ucb1_selection"),
+    ],
+)
+def test_an_unknown_task_is_a_failure_and_one_line(
+    app: Celery, task: OperationTask, headers: dict[str, Any], told: str, caplog
+) -> None:
+    handler = Handler(app, task)
+    handler.consumer.event_dispatcher = Mock()
+    about = {"task": "mcts.guess", "id": "11", **headers}
+    handler.take(Message(body=BODY, headers=about, channel=Mock(), delivery_tag="tag"))
+    assert str(handler.failure_of("11")) == told
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert record.message == (
+        "job 11 of mcts.guess refused: unknown task, expected one of mcts.ucb1_selection"
+    )
+    stored = app.AsyncResult("11").result
+    assert isinstance(stored, NotRegistered)
+    assert headers or stored.args == ("mcts.guess",)
+    assert handler.consumer.event_dispatcher.send.call_args.kwargs["uuid"] == "11"
 
 
 def test_a_lost_connection_leaves_the_consumer(app: Celery, task: OperationTask) -> None:

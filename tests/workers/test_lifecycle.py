@@ -20,6 +20,22 @@ def test_one_line_tells_what_a_worker_computes_with_at_any_usual_log_level(level
     assert f"gristmill: backend {native_c.info()['backend']}, simd " in record.message
 
 
+@pytest.mark.parametrize(
+    ("threads", "words"), [(1, "1 kernel thread a process"), (8, "8 kernel threads a process")]
+)
+def test_the_line_counts_threads_and_gives_the_prefix_as_it_was_given(
+    threads: int, words: str, monkeypatch, caplog
+) -> None:
+    made = {"backend": "compiled", "simd": "avx2", "threads": threads, "fallback_reason": ""}
+    monkeypatch.setattr(native_c, "info", lambda: made)
+    monkeypatch.setenv("GRISTMILL_PREFIX", "reports")
+    with caplog.at_level(logging.INFO, lifecycle.logger.name):
+        lifecycle.tell()
+    assert f", {words}, " in caplog.text
+    assert ", prefix reports" in caplog.text
+    assert "reports:" not in caplog.text
+
+
 class Instance(SimpleNamespace):
     """As much of a worker as is known before its pool starts."""
 
@@ -98,7 +114,7 @@ def test_the_line_names_the_deployment_without_its_password(monkeypatch, caplog)
     monkeypatch.setenv("GRISTMILL_PREFIX", "east")
     with caplog.at_level(logging.INFO, lifecycle.logger.name):
         lifecycle.tell()
-    assert "broker redis://***@mill.example.org:7/3, prefix east:" in caplog.text
+    assert "broker redis://***@mill.example.org:7/3, prefix east" in caplog.text
     assert "s3cr3t" not in caplog.text
 
 
