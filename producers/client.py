@@ -24,6 +24,7 @@ from contract.operation import Operation, Result, Submitter, fields_of
 from contract.payloads import InlinePayloads
 from contract.results import SCHEME, read_meta
 from contract.transport import Amqp
+from producers.forking import without_fork
 from producers.job import Job, check_seconds
 
 R = TypeVar("R", bound=Result)
@@ -129,9 +130,7 @@ class Client:
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
-        return read_meta(
-            self._use(lambda here: here.redis.get(here.app.backend.get_key_for_task(job_id)))
-        )
+        return read_meta(self._use(lambda here: here.redis.get(here.result_key(job_id))))
 
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
@@ -196,9 +195,11 @@ class Client:
         # Connections must not be shared with a parent process: a forked child makes its own. Two
         # threads may both make them, and one's are dropped unused; a lock could be held in a fork.
         pid = os.getpid()
-        return self._processes.get(pid) or self._processes.setdefault(
-            pid, _Process(self.deployment)
-        )
+        found = self._processes.get(pid)
+        if found is not None:
+            return found
+        with without_fork():
+            return self._processes.setdefault(pid, _Process(self.deployment))
 
     def _refusal(self, error: Exception) -> BrokerUnavailable | QueueFull:
         if redis.exceptions.OutOfMemoryError in map(type, (error, error.__cause__)):
@@ -229,7 +230,7 @@ class _Process:
             if pause:
                 time.sleep(pause)
             try:
-                with self._connections.acquire(block=True) as connection:
+                with without_fork(), self._connections.acquire(block=True) as connection:
                     self.app.send_task(name, connection=connection, retry=False, **message)
             except OperationalError as error:
                 failure = error
@@ -238,6 +239,11 @@ class _Process:
             if isinstance(failure.__cause__, redis.ResponseError) or time.monotonic() > give_up_at:
                 break
         raise failure
+
+    def result_key(self, job_id: str) -> Any:
+        """Return the key of a job's result."""
+        with without_fork():
+            return self.app.backend.get_key_for_task(job_id)
 
     def close(self) -> None:
         """Close every connection."""
