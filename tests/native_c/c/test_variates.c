@@ -64,8 +64,8 @@ static void the_tiniest_shapes_give_no_odds_or_all(void) {
     for (uint64_t i = 0; i < DRAWS; i++) {
         nc_address at = {1, 1, i};
         double odds = nc_beta_prime(&at, 0, 1e-300, 3e-300);
-        CHECK(odds == 0.0 || odds == INFINITY);
-        ones += odds > 0.0;
+        CHECK(odds < 1e-300 || odds > 1e300);
+        ones += odds > 1.0;
     }
     CHECK(fabs(ones - DRAWS * 0.25) < 6.0 * sqrt(DRAWS * 0.25 * 0.75));
 }
