@@ -10,7 +10,7 @@ TESTS ?= tests
 TABLES ?=
 
 PACKAGES := contract gristmill native_c producers workers
-TYPED := $(wildcard $(PACKAGES) celeryconfig.py benchmarks examples tests)
+TYPED := $(wildcard $(PACKAGES) celeryconfig.py flowerconfig.py benchmarks examples tests)
 C_SOURCES := $(wildcard native_c/src/*.c native_c/src/*.h native_c/include/*.h tests/native_c/c/*.c tests/native_c/c/*.h)
 EXTENSION := $(or $(wildcard native_c/_kernels*.so),native_c/_kernels.abi3.so)
 EXTENSION_INPUTS := setup.py $(wildcard native_c/_build.py native_c/src/*.[ch] native_c/include/*.h)
@@ -105,9 +105,17 @@ test-compiled test-fallback: test-%: build
 	@mkdir -p build/coverage
 	@NATIVE_C_BACKEND=$* $(COVERAGE) run -m pytest $(TESTS)
 
+.PHONY: test-browser
+test-browser: build ## Drive Flower's pages in headless Chromium (Debian: apt-get install chromium)
+	@$(PY) -m pytest -m browser tests/browser
+
+.PHONY: test-deploy
+test-deploy: build ## Do the steps of deploy/Dockerfile and run the services of docker-compose.yml here
+	@$(PY) -m pytest -m deploy tests/deploy
+
 .PHONY: test-fast
 test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it)
-	@$(PY) -m pytest -m "not integration and not slow" $(TESTS)
+	@$(PY) -m pytest -m "not integration and not slow and not deploy" $(TESTS)
 
 # The oracles have an environment of their own: they are large, and nothing of ours needs them.
 $(ORACLES)/.locked: requirements/oracles.lock requirements/torch.txt | $(VENV)/.locked
@@ -128,11 +136,12 @@ golden: $(ORACLES)/.locked ## Write the golden tables anew, all or TABLES="name 
 	@$(ORACLES)/bin/python -m tests.oracles --write $(TABLES)
 
 .PHONY: lint
-lint: $(VENV)/.locked ## Check style and types: ruff, mypy --strict, clang-format
+lint: $(VENV)/.locked ## Check style and types: ruff, mypy --strict, clang-format, the schema of Compose
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy $(TYPED)
 	@$(if $(C_SOURCES),$(VENV)/bin/clang-format --dry-run --Werror $(C_SOURCES))
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 
 .PHONY: format
 format: $(VENV)/.locked ## Write the house style into Python and C

@@ -156,7 +156,11 @@ class Stack:
         port = free_port()
         self.flower_url = f"http://127.0.0.1:{port}"
         self._environment["FLOWER_BASIC_AUTH"] = f"gristmill:{self.flower_password}"
-        self.flower = self._celery("flower", "--address=127.0.0.1", f"--port={port}")
+        settings = importlib.util.find_spec("flowerconfig")
+        assert settings is not None
+        self.flower = self._celery(
+            "flower", "--address=127.0.0.1", f"--port={port}", f"--conf={settings.origin}"
+        )
 
     def _celery(self, command: str, *arguments: str) -> GuardedProcess:
         # Secrets travel in the environment: a command line is for everybody on the machine to read.

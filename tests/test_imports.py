@@ -19,6 +19,7 @@ TABLE = {
     "workers": {"contract", "native_c", "celeryconfig", "celery", "kombu", "billiard", "redis"},
     "native_c": {"numpy"},
     "celeryconfig": {"contract"},
+    "flowerconfig": {"tornado"},
     "gristmill": {"contract", "producers", "workers", "native_c", "celeryconfig"}
     | {"celery", "kombu", "msgpack", "numpy", "redis", "rich", "typer"}
     | {"flower", "matplotlib", "pytest"},
