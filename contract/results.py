@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import redis
 from celery import states
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import DecodeError
@@ -61,6 +62,9 @@ class Backend(RedisBackend):
         super().__init__(*args, **kwargs)
         options = self.app.conf.result_backend_transport_options
         self._deployment = Deployment(prefix=options.get("global_keyprefix", ""))
+        # A full broker is waited for as one that is away.
+        errors: tuple[Any, ...] = self.connection_errors  # type: ignore[has-type]
+        self.connection_errors = (*errors, redis.exceptions.OutOfMemoryError)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing: `AsyncResult.get` subscribes by itself when somebody waits."""
@@ -85,7 +89,7 @@ class Backend(RedisBackend):
     def _store_result(
         self, task_id: Any, result: Any, state: str, *details: Any, **options: Any
     ) -> Any:
-        """Store a state; try again for some 20 s where the broker is away and the state is needed.
+        """Store a state; a needed one for some 20 s where the broker is away or full.
 
         Celery tries again to write, but not to look first whether the job has succeeded already.
         """

@@ -45,7 +45,32 @@ class Message(virtual.Message):
 
 
 class QoS(stock.QoS):
-    """Kombu's account of what a channel has handed out and nobody has acknowledged."""
+    """Kombu's account of what a channel has handed out and nobody has acknowledged.
+
+    A broker without memory refuses whatever is in a transaction, even what would free some.
+    """
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message; where there is no room for that, hand it out all the same.
+
+        It has left its queue already. Only the end of this very process would lose it now.
+        """
+        try:
+            super().append(message, delivery_tag)
+        except redis.exceptions.OutOfMemoryError as error:
+            logger.error("message %s is in this worker's memory alone: %s", delivery_tag, error)
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
+        if pipe is not None:
+            return super()._remove_from_indices(delivery_tag, pipe)
+        with self.channel.conn_or_acquire() as client:
+            # In this order, so that an end in between leaves an index without message, which kombu
+            # clears away, and no message without index, which it would never find.
+            pipe = client.pipeline(transaction=False)
+            return pipe.hdel(self.unacked_key, delivery_tag).zrem(
+                self.unacked_index_key, delivery_tag
+            )
 
     def restore_unacked(self, client: Any = None) -> None:
         """Give all of it back; where the broker is gone, leave that to the next channel."""
@@ -104,6 +129,14 @@ class Transport(stock.Transport):
     """Kombu's Redis transport with our channel."""
 
     Channel = Channel
+
+    def _get_errors(self) -> Any:
+        """Return what ends a connection, and what ends a channel.
+
+        A lack of memory at the broker must be among the first: the others end a worker.
+        """
+        connection_errors, channel_errors = super()._get_errors()  # type: ignore[misc]
+        return (*connection_errors, redis.exceptions.OutOfMemoryError), channel_errors
 
     #: Whether the entry that was read last is in the hands of its consumer.
     is_delivering = False

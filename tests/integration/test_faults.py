@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import redis
 
@@ -11,7 +12,7 @@ import producers
 from contract.errors import InternalError, JobCancelled
 from contract.results import error_from_meta
 from gristmill.server import EmbeddedServer
-from producers import Client, fusion, mcts
+from producers import Client, analytics, fusion, mcts
 from tests.integration.worker import Worker, wait_until
 
 pytestmark = pytest.mark.integration
@@ -161,6 +162,32 @@ def test_a_worker_outlives_its_broker_and_ends_every_job_it_had(tmp_path) -> Non
         assert meta_of(client, running, 60)["result"] == "done"
         assert waiting.result().chosen.tolist() == [0]
         assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
+        assert worker.alive()
+        wait_until(lambda: raw.hlen("unacked") + raw.llen("celery") + raw.llen("mcts") == 0, 30)
+
+
+def test_a_worker_outlives_a_full_broker_and_ends_every_job_it_had(tmp_path) -> None:
+    options = ("--concurrency=1", "-I", "tests.integration.user_tasks")
+    with (
+        EmbeddedServer() as server,
+        Worker(server.url, tmp_path / "log", *options) as worker,
+        Client(server.url, timeout=30) as client,
+        redis.Redis.from_url(server.url) as raw,
+    ):
+        running = send(client, "user.wait", 1.0)
+        wait_until(lambda: raw.hlen("unacked") == 1, 10)
+        jobs = [mcts.ucb1_selection.submit(**SMALL) for _ in range(8)]
+        wait_until(lambda: raw.hlen("unacked") == 2, 10)
+        psutil.Process(worker.pid).suspend()  # so that some jobs are taken while it is full
+        analytics_job = analytics.basic_statistics.submit([1.0, 2.0])
+        raw.config_set("maxmemory", "1mb")
+        psutil.Process(worker.pid).resume()
+        time.sleep(3)  # the running job ends while its result finds no room
+        assert raw.get(f"celery-task-meta-{running}") is None
+        raw.config_set("maxmemory", "0")
+        assert meta_of(client, running, 30)["result"] == "done"
+        assert [job.result().chosen.tolist() for job in jobs] == [[0]] * 8
+        assert analytics_job.result().count == 2
         assert worker.alive()
         wait_until(lambda: raw.hlen("unacked") + raw.llen("celery") + raw.llen("mcts") == 0, 30)
 
