@@ -23,10 +23,13 @@ class BasicStatisticsRequest:
 
     #: The series, [n], at least one number, in any unit; NaN and infinities as `nan_policy` says.
     values: Annotated[ArrayLike, Array("f8", ndim=1, min_size=1)]
-    #: Which percentiles to compute, [p], each in [0, 100], in any order; may be empty. Defaults to
-    #: 5, 25, 50, 75 and 95.
+    #: Which percentiles to compute, [p], each in [0, 100], in any order; may be empty. None leaves
+    #: out all that needs an order of the values, and most of the time: `percentiles` is empty then,
+    #: and `median`, `iqr` and `mad` are NaN. Defaults to 5, 25, 50, 75 and 95.
     percentiles: Annotated[
-        ArrayLike, Array("f8", ndim=1, ge=0, le=100, finite=True), Field(validate_default=True)
+        ArrayLike | None,
+        Array("f8", ndim=1, ge=0, le=100, finite=True),
+        Field(validate_default=True),
     ] = (5.0, 25.0, 50.0, 75.0, 95.0)
     #: Delta degrees of freedom: the variance divides by count - ddof. Zero or more; defaults to 1.
     ddof: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 1
@@ -70,13 +73,13 @@ class BasicStatisticsResult(Result):
     max: float
     #: Largest less smallest value.
     range: float
-    #: Middle value, or the mean of the two middle values.
+    #: Middle value, or the mean of the two middle values; NaN where `percentiles` was None.
     median: float
-    #: The percentiles asked for, [p], in the order asked for, interpolated linearly.
+    #: The percentiles asked for, [p], in the order asked for, interpolated linearly; none for None.
     percentiles: Annotated[NDArray[np.float64], Array("f8", ndim=1)]
-    #: Interquartile range: percentile 75 less percentile 25.
+    #: Interquartile range: percentile 75 less percentile 25; NaN where `percentiles` was None.
     iqr: float
-    #: Median absolute deviation about the median, not scaled.
+    #: Median absolute deviation about the median, not scaled; NaN where `percentiles` was None.
     mad: float
     #: Fisher-Pearson coefficient of skewness, biased; no unit.
     skewness: float

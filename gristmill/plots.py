@@ -8,6 +8,7 @@ figure without pyplot will do:
     figure.savefig("values.png")
 """
 
+import math
 from functools import singledispatch
 
 import numpy as np
@@ -29,15 +30,16 @@ def plot(result: Result, axes: Axes) -> None:
 
 @plot.register
 def _(result: BasicStatisticsResult, axes: Axes) -> None:
-    """Draw range, standard deviation, percentiles, median and mean on one axis of values."""
+    """Draw range, standard deviation, percentiles, median and mean on one axis, as far as known."""
     axes.hlines(0, result.min, result.max, color="0.6", label="range")
     axes.hlines(
         0, result.mean - result.std, result.mean + result.std, lw=8, alpha=0.3, label="mean ± std"
     )
-    axes.plot(
-        result.percentiles, np.zeros(result.percentiles.size), "|", ms=18, label="percentiles"
-    )
-    axes.plot(result.median, 0, "d", label="median")
+    if not math.isnan(result.median):  # else there are no order statistics
+        axes.plot(
+            result.percentiles, np.zeros(result.percentiles.size), "|", ms=18, label="percentiles"
+        )
+        axes.plot(result.median, 0, "d", label="median")
     axes.plot(result.mean, 0, "o", label="mean")
     axes.set(xlabel=f"value ({result.count:,} values)", yticks=[])
     axes.legend(frameon=False)

@@ -17,7 +17,7 @@ _EPSILON: Final = 2.0**-52
 
 
 def basic_statistics(
-    values: Floats, percentiles: Floats, ddof: int, at_percentiles: Floats
+    values: Floats, percentiles: Floats | None, ddof: int, at_percentiles: Floats
 ) -> dict[str, Any]:
     """Return the fields of nc_basic_statistics and fill `at_percentiles` [p]."""
     at_percentiles[:] = _NAN
@@ -38,7 +38,8 @@ def basic_statistics(
             found |= _of_a_constant(values, ddof)
         else:
             found |= _moments(values, ddof, found["range"])
-        found |= _orders(values, percentiles, at_percentiles)
+        if percentiles is not None:
+            found |= _orders(values, percentiles, at_percentiles)
     return {name: float(value) for name, value in found.items()} | counts
 
 

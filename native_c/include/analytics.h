@@ -22,7 +22,7 @@ int64_t nc_analytics_basic_statistics_scratch(int64_t n, int64_t n_percentiles);
 /*
  * Statistics of values [n]: what NumPy and SciPy say of the same array, for special values too.
  *
- *   sum            of blocks of 2048 values, the blocks added with compensation
+ *   sum            of blocks of 4096 values, the blocks added with compensation
  *   mean           of the blocks' means, kept to twice the precision: no offset costs digits
  *   variance, std  sum (x - mean)^2 / (n - ddof), and its root; NaN where ddof >= n
  *   sem            std / sqrt(n)
@@ -40,9 +40,11 @@ int64_t nc_analytics_basic_statistics_scratch(int64_t n, int64_t n_percentiles);
  * infinite or NaN results as the formulas give them.
  *
  *   n, n_percentiles  zero or more
- *   percentiles       [n_percentiles], each in [0, 100]
+ *   percentiles       [n_percentiles], each in [0, 100]; NULL, with no percentiles, for no order
+ *                     statistics: median, iqr and mad are NaN then, in a tenth of the time
  *   ddof              zero or more
- *   scratch           [nc_analytics_basic_statistics_scratch(n, n_percentiles)], any content
+ *   scratch           [nc_analytics_basic_statistics_scratch(n, n_percentiles)], any content; not
+ *                     used, and may be NULL, where percentiles is NULL
  *   statistics        out
  *   at_percentiles    out [n_percentiles]
  *

@@ -157,7 +157,8 @@ static int all_legal(const double *percentiles, int64_t n) {
 int nc_analytics_basic_statistics(int64_t n, const double *values, int64_t n_percentiles,
                                   const double *percentiles, int64_t ddof, double *scratch,
                                   nc_basic_statistics *statistics, double *at_percentiles) {
-    if (n < 0 || n_percentiles < 0 || ddof < 0 || !all_legal(percentiles, n_percentiles))
+    if (n < 0 || n_percentiles < 0 || ddof < 0 || (n_percentiles > 0 && !percentiles) ||
+        !all_legal(percentiles, n_percentiles))
         return NC_INVALID;
     const double nan = (double)NAN;
     nc_moments m = nc_moments_of(values, n, 1.0);
@@ -191,8 +192,9 @@ int nc_analytics_basic_statistics(int64_t n, const double *values, int64_t n_per
             set_constant(&s, s.min, ddof);
         else
             set_moments(&s, values, &m, ddof);
-        set_orders(&s, values, n, percentiles, n_percentiles, (nc_order *)scratch,
-                   scratch + 3 * n_orders_of(n_percentiles), at_percentiles);
+        if (percentiles)
+            set_orders(&s, values, n, percentiles, n_percentiles, (nc_order *)scratch,
+                       scratch + 3 * n_orders_of(n_percentiles), at_percentiles);
     }
     *statistics = s;
     return NC_OK;

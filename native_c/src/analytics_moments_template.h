@@ -36,71 +36,66 @@ typedef double NC_NAME(lanes)
     __attribute__((vector_size(8 * MOMENTS_WIDTH), aligned(8), may_alias));
 typedef int64_t NC_NAME(bits) __attribute__((vector_size(8 * MOMENTS_WIDTH)));
 
-/* Sums of the first n values, a multiple of MOMENTS_LANES, by lane. */
+/*
+ * Sums by lane, and extremes, of the first n values, a multiple of MOMENTS_LANES.
+ *
+ * A NaN is passed over by the extremes: the instructions answer their second operand then. Extremes
+ * are exact, so that their order is free; they fill the time in which the sums wait for themselves.
+ */
 NC_TARGET static void NC_NAME(moments_sums)(const double *values, int64_t n, double scale,
-                                            double *sums) {
+                                            double *sums, double *least, double *most) {
+    NC_NAME(lanes) low[MOMENTS_VECTORS], high[MOMENTS_VECTORS];
+    for (int k = 0; k < MOMENTS_VECTORS; k++) {
+        low[k] = (NC_NAME(lanes)){0} + (double)INFINITY;
+        high[k] = -low[k];
+    }
     for (int group = 0; group < MOMENTS_LANES; group += MOMENTS_GROUP) {
         NC_NAME(lanes) sum[MOMENTS_VECTORS] = {{0}};
         for (int64_t first = 0; first < n; first += MOMENTS_RUN) {
             int64_t end = n - first < MOMENTS_RUN ? n : first + MOMENTS_RUN;
             NC_NAME(lanes) run[MOMENTS_VECTORS] = {{0}};
             for (int64_t i = first + group; i < end; i += MOMENTS_LANES)
-                for (int k = 0; k < MOMENTS_VECTORS; k++)
-                    run[k] += *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k) * scale;
+                for (int k = 0; k < MOMENTS_VECTORS; k++) {
+                    NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
+                    run[k] += x * scale;
+                    low[k] = MOMENTS_LEAST(x, low[k]);
+                    high[k] = MOMENTS_MOST(x, high[k]);
+                }
             for (int k = 0; k < MOMENTS_VECTORS; k++)
                 sum[k] += run[k];
         }
         memcpy(sums + group, sum, sizeof sum);
     }
+    low[0] = MOMENTS_LEAST(low[0], low[1]);
+    high[0] = MOMENTS_MOST(high[0], high[1]);
+    for (int l = 0; l < MOMENTS_WIDTH; l++) {
+        *least = low[0][l] < *least ? low[0][l] : *least;
+        *most = high[0][l] > *most ? high[0][l] : *most;
+    }
 }
 
-/*
- * Extremes of n values. A NaN is passed over: the instructions answer their second operand then.
- * Extremes are exact, so that their order is free: two registers do.
- */
-NC_TARGET static void NC_NAME(moments_extremes)(const double *values, int64_t n, double scale,
-                                                nc_moments *block) {
-    NC_NAME(lanes) low[MOMENTS_VECTORS], high[MOMENTS_VECTORS];
-    for (int k = 0; k < MOMENTS_VECTORS; k++) {
-        low[k] = (NC_NAME(lanes)){0} + (double)INFINITY;
-        high[k] = -low[k];
-    }
-    int64_t i = 0;
-    for (; i + MOMENTS_GROUP <= n; i += MOMENTS_GROUP)
-        for (int k = 0; k < MOMENTS_VECTORS; k++) {
-            NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
-            low[k] = MOMENTS_LEAST(x, low[k]);
-            high[k] = MOMENTS_MOST(x, high[k]);
-        }
-    double least = (double)INFINITY, most = -(double)INFINITY;
-    for (; i < n; i++) {
-        least = values[i] < least ? values[i] : least;
-        most = values[i] > most ? values[i] : most;
-    }
-    for (int k = 0; k < MOMENTS_VECTORS; k++)
-        for (int l = 0; l < MOMENTS_WIDTH; l++) {
-            least = low[k][l] < least ? low[k][l] : least;
-            most = high[k][l] > most ? high[k][l] : most;
-        }
-    block->min = least * scale;
-    block->max = most * scale;
-}
-
-/* Sums of the powers 1 to 4 of the distance from `centre`, as above. */
+/* Sums of the powers 1 to 4 of the distance from `centre`; of the first, which moves the mean, by
+ * runs. */
 NC_TARGET static void NC_NAME(moments_powers)(const double *values, int64_t n, double scale,
                                               double centre, double sums[4][MOMENTS_LANES]) {
     for (int group = 0; group < MOMENTS_LANES; group += MOMENTS_GROUP) {
         NC_NAME(lanes) power[4][MOMENTS_VECTORS] = {{{0}}};
-        for (int64_t i = group; i < n; i += MOMENTS_LANES)
-            for (int k = 0; k < MOMENTS_VECTORS; k++) {
-                NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
-                x = x * scale - centre;
-                NC_NAME(lanes) x2 = x * x;
-                power[0][k] += x;
-                power[1][k] += x2;
-                power[2][k] += x2 * x;
-                power[3][k] += x2 * x2;
-            }
+        for (int64_t first = 0; first < n; first += MOMENTS_RUN) {
+            int64_t end = n - first < MOMENTS_RUN ? n : first + MOMENTS_RUN;
+            NC_NAME(lanes) run[MOMENTS_VECTORS] = {{0}};
+            for (int64_t i = first + group; i < end; i += MOMENTS_LANES)
+                for (int k = 0; k < MOMENTS_VECTORS; k++) {
+                    NC_NAME(lanes) x = *(const NC_NAME(lanes) *)(values + i + MOMENTS_WIDTH * k);
+                    x = x * scale - centre;
+                    NC_NAME(lanes) x2 = x * x;
+                    run[k] += x;
+                    power[1][k] += x2;
+                    power[2][k] += x2 * x;
+                    power[3][k] += x2 * x2;
+                }
+            for (int k = 0; k < MOMENTS_VECTORS; k++)
+                power[0][k] += run[k];
+        }
         for (int p = 0; p < 4; p++)
             memcpy(sums[p] + group, power[p], sizeof power[p]);
     }
@@ -109,13 +104,18 @@ NC_TARGET static void NC_NAME(moments_powers)(const double *values, int64_t n, d
 NC_TARGET static void NC_NAME(moments_block)(const double *values, int64_t n, double scale,
                                              nc_moments *block) {
     double lanes[4][MOMENTS_LANES], sums[4];
+    double least = (double)INFINITY, most = -(double)INFINITY;
     int64_t whole = n - n % MOMENTS_LANES;
-    NC_NAME(moments_sums)(values, whole, scale, lanes[0]);
-    for (int64_t i = whole; i < n; i++)
+    NC_NAME(moments_sums)(values, whole, scale, lanes[0], &least, &most);
+    for (int64_t i = whole; i < n; i++) {
         lanes[0][i - whole] += values[i] * scale;
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+    }
     block->n = (double)n;
     block->sum = sum_of_lanes(lanes[0]);
-    NC_NAME(moments_extremes)(values, n, scale, block);
+    block->min = least * scale;
+    block->max = most * scale;
     if (!isfinite(block->sum))
         count_specials(block, values, n);
 

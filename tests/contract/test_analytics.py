@@ -45,8 +45,15 @@ def test_any_type_of_real_number_becomes_float64(dtype: str) -> None:
     assert field.tolist() == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("kind", hostile.REFUSED)
-@pytest.mark.parametrize("name", ARRAYS)
+REFUSED = [
+    (name, kind)
+    for name in ARRAYS
+    for kind in hostile.REFUSED
+    if (name, kind) != ("percentiles", "none_at_all")  # which asks for no order statistics
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), REFUSED)
 def test_what_is_no_series_of_numbers_is_refused_by_name(name: str, kind: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{name}: .*, expected "):
         basic_statistics.build(**{**ARRAYS, name: hostile.REFUSED[kind](ARRAYS[name])})
@@ -110,6 +117,11 @@ def test_an_argument_out_of_its_range_is_refused_by_name(
 def test_a_request_without_values_says_so() -> None:
     with pytest.raises(InvalidRequest, match=r"^values: missing, expected a value$"):
         basic_statistics.build()
+
+
+def test_percentiles_of_none_ask_for_no_order_statistics() -> None:
+    assert basic_statistics.build([1.0], percentiles=None).percentiles is None
+    assert basic_statistics.build([1.0], None).percentiles is None
 
 
 def test_no_percentiles_and_numpys_own_integers_are_fine() -> None:

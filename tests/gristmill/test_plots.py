@@ -42,6 +42,12 @@ def test_statistics_are_drawn_from_the_smallest_to_the_largest_value() -> None:
     assert high > 10
 
 
+def test_statistics_without_order_are_drawn_without_percentiles() -> None:
+    legend = draw(basic_statistics([1.0, 2.0, 3.0, 10.0], None)).axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["range", "mean ± std", "mean"]
+
+
 def test_connections_are_drawn_as_a_dot_for_each_pair() -> None:
     embeddings = np.random.default_rng(0).normal(size=(20, 4))
     result = connection_discovery(embeddings, [0, 1] * 10)

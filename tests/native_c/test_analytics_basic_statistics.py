@@ -363,6 +363,26 @@ def test_a_constant_series_has_no_shape(n: int, value: float) -> None:
     )
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n", [1, 17, 5000])
+def test_without_order_statistics_the_others_keep_their_bits(shape: str, n: int) -> None:
+    values = SHAPES[shape](n)
+    expected = analytics.basic_statistics(values)
+    expected |= dict.fromkeys(("median", "iqr", "mad"), NAN) | {"percentiles": np.empty(0)}
+    assert same_bits(analytics.basic_statistics(values, percentiles=None), expected)
+
+
+@pytest.mark.parametrize("nan_policy", ["omit", "propagate"])
+def test_without_order_statistics_the_policies_are_kept(nan_policy: str) -> None:
+    values = [1.0, NAN, 4.0]
+    found = analytics.basic_statistics(values, None, nan_policy=nan_policy)
+    assert (found["count"], found["missing"], found["percentiles"].size) == (2, 1, 0)
+    assert found["mean"] == 2.5 if nan_policy == "omit" else math.isnan(found["mean"])
+    assert math.isnan(found["median"])
+    with pytest.raises(InvalidArgument, match=r"^values: 1 of 3 not finite"):
+        analytics.basic_statistics(values, None)
+
+
 # --- NaN and infinities ---------------------------------------------------------------------------
 
 
@@ -472,9 +492,16 @@ def test_any_type_of_real_number_is_read(dtype: str) -> None:
     assert same_bits(found, analytics.basic_statistics([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]))
 
 
-@pytest.mark.parametrize("argument", ["values", "percentiles"])
-@pytest.mark.parametrize("kind", hostile.REFUSED)
-def test_what_is_no_series_of_numbers_is_refused_by_name(kind: str, argument: str) -> None:
+REFUSED = [
+    (argument, kind)
+    for argument in ("values", "percentiles")
+    for kind in hostile.REFUSED
+    if (argument, kind) != ("percentiles", "none_at_all")  # which asks for no order statistics
+]
+
+
+@pytest.mark.parametrize(("argument", "kind"), REFUSED)
+def test_what_is_no_series_of_numbers_is_refused_by_name(argument: str, kind: str) -> None:
     request: dict[str, Any] = {"values": np.arange(6.0), "percentiles": np.arange(6.0)}
     request[argument] = hostile.REFUSED[kind](request[argument])
     with pytest.raises(NativeError, match=rf"^{argument}: .*, expected "):

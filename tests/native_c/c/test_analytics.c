@@ -94,6 +94,15 @@ static void arguments_outside_their_range_are_refused(void) {
     CHECK(nc_analytics_basic_statistics(5, values, 0, wrong, -1, scratch, &s, at) == NC_INVALID);
 }
 
+static void without_percentiles_there_is_no_order(void) {
+    make_progression(2049, 1e9, 1);
+    nc_basic_statistics all = describe(2049, 1), s;
+    CHECK(nc_analytics_basic_statistics(2049, values, 0, NULL, 1, NULL, &s, NULL) == NC_OK);
+    CHECK(isnan(s.median) && isnan(s.iqr) && isnan(s.mad));
+    CHECK(s.sum == all.sum && s.mean == all.mean && s.kurtosis == all.kurtosis && s.max == all.max);
+    CHECK(nc_analytics_basic_statistics(2049, values, 1, NULL, 1, NULL, &s, at) == NC_INVALID);
+}
+
 static void nothing_and_nan_have_no_statistics(void) {
     nc_basic_statistics s = describe(0, 1);
     CHECK(s.count == 0 && s.sum == 0 && isnan(s.mean) && isnan(s.min) && isnan(at[0]));
@@ -110,6 +119,7 @@ int main(void) {
     extremes_of_the_range_stay_inside();
     the_bits_do_not_depend_on_levels_or_threads();
     arguments_outside_their_range_are_refused();
+    without_percentiles_there_is_no_order();
     nothing_and_nan_have_no_statistics();
     return 0;
 }
