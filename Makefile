@@ -32,7 +32,7 @@ $(VENV)/.locked: requirements/dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 or later;" \
 	       "name one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up $(VENV) (once)"
+	@echo "Setting up $(VENV) (once; downloads about 130 MB, which takes a minute or two) ..."
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); echo "make: no virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@# The lock is complete, so pip resolves nothing.
@@ -40,6 +40,7 @@ $(VENV)/.locked: requirements/dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py
+	@echo "Installing gristmill into $(VENV) and building the C kernels (half a minute) ..."
 	@# This builds the extension, too. Where it cannot, pip hides why, and the rule below tries again and tells.
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -47,6 +48,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py
 # Without a compiler there is no extension: setup.py says so, and the next make tries again. The old one is removed
 # first, for it no longer fits its sources, and because writing over a file that runs would crash its users.
 $(EXTENSION): $(EXTENSION_INPUTS) | $(VENV)/.installed
+	@echo "Building the C kernels ..."
 	@rm -f native_c/_kernels*.so
 	@$(PY) setup.py --quiet build_ext --inplace
 

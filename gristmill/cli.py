@@ -235,9 +235,10 @@ def _print_rows(rows: dict[str, Any]) -> None:
 
 
 def _print_checks(checks: "list[Check]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from gristmill.console import console
 
     styles = {"pass": "green", "warn": "yellow", "fail": "bold red"}
     table = Table.grid(padding=(0, 2))
@@ -246,7 +247,7 @@ def _print_checks(checks: "list[Check]") -> None:
         if check.advice:
             what.append(f"\n{check.advice}", "dim")
         table.add_row(Text(check.state, styles[check.state]), Text(check.name), what)
-    Console().print(table)
+    console().print(table)
 
 
 def _print_stack(stack: "Stack", logs: Path | None) -> None:

@@ -72,7 +72,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert [name for name in one if not same(one[name], other.get(name))] == []
+    changed = [name for name in one if not same(one[name], other.get(name))]
+    assert changed == [], f"other type, shape or bits: {', '.join(changed)}"
     assert one.keys() == other.keys()
 
 
@@ -87,11 +88,13 @@ def own_fields(result: Result) -> dict[str, Any]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_has_the_files_of_a_family(family: str) -> None:
     named = [pattern.format(family) for pattern in FILES]
-    assert [path for path in named if not (ROOT / path).is_file()] == []
+    absent = [path for path in named if not (ROOT / path).is_file()]
+    assert absent == [], f"{family} has no {', '.join(absent)}"
 
 
 def test_the_kernels_know_the_families_of_the_contract() -> None:
-    assert set(native_c.families) == set(FAMILIES)
+    said = "native_c/compiled/ has other modules than contract/families.py has families"
+    assert set(native_c.families) == set(FAMILIES), said
 
 
 @every_operation
@@ -102,7 +105,8 @@ def test_an_operation_is_named_after_its_place(name: str) -> None:
     assert getattr(module, declared.verb) is declared
     assert getattr(module, f"{words}Request") is declared.request
     assert getattr(module, f"{words}Result") is declared.result
-    assert {declared.verb, f"{words}Request", f"{words}Result"} <= set(module.__all__)
+    missing = {declared.verb, f"{words}Request", f"{words}Result"} - set(module.__all__)
+    assert not missing, f"contract/{declared.family}.py: __all__ lacks {', '.join(missing)}"
     assert getattr(import_module(f"producers.{declared.family}"), declared.verb) is declared
 
 
@@ -110,12 +114,13 @@ def test_an_operation_is_named_after_its_place(name: str) -> None:
 def test_every_field_says_what_it_is(name: str) -> None:
     declared = operation(name)
     for described in (declared.request, declared.result):
-        assert described.__doc__
+        assert described.__doc__, f"{described.__name__} has no docstring"
         lines = inspect.getsource(described).splitlines()
         (body,) = ast.parse("\n".join(lines)).body
         assert isinstance(body, ast.ClassDef)
         told = [node for node in body.body if isinstance(node, ast.AnnAssign)]
-        assert [n.target.id for n in told if "#:" not in above(lines, n)] == []  # type: ignore[union-attr]
+        bare = [n.target.id for n in told if "#:" not in above(lines, n)]  # type: ignore[union-attr]
+        assert bare == [], f"{described.__name__} has no `#:` line above {', '.join(bare)}"
 
 
 def above(lines: list[str], node: ast.stmt) -> str:
@@ -131,21 +136,28 @@ def test_the_facade_takes_the_fields_of_the_request_with_their_defaults(name: st
     declared = operation(name)
     taken = inspect.signature(facade(declared)).parameters
     asked = inspect.signature(declared.request).parameters
-    assert list(taken) == list(asked) == list(declared.request_fields)
-    assert {n: p.default for n, p in taken.items()} == {n: p.default for n, p in asked.items()}
+    fields_in_order = list(declared.request_fields)
+    assert list(taken) == fields_in_order, f"native_c.{name} takes other arguments than the request"
+    assert list(asked) == fields_in_order
+    defaults = {n: p.default for n, p in taken.items()}
+    said = f"native_c.{name} has other defaults than {declared.request.__name__}"
+    assert defaults == {n: p.default for n, p in asked.items()}, said
 
 
 @every_operation
 def test_an_operation_has_a_case_in_the_self_test_and_a_place_on_its_page(name: str) -> None:
     declared = operation(name)
     tested = {kernel for kernel, _ in import_module(f"native_c.{declared.family}").SELF_TEST}
-    assert facade(declared) in tested
+    assert facade(declared) in tested, f"native_c/{declared.family}.py: SELF_TEST lacks {name}"
     page = (ROOT / "docs" / "operations" / f"{declared.family}.md").read_text()
-    assert any(line.startswith("#") and declared.verb in line for line in page.splitlines())
+    headed = any(line.startswith("#") and declared.verb in line for line in page.splitlines())
+    where = f"docs/operations/{declared.family}.md"
+    assert headed, f"{where} has no heading that names {declared.verb}"
 
 
 @every_operation
 def test_an_operation_is_a_task_in_the_queue_of_its_family(name: str) -> None:
+    assert name in app.tasks, f"{name} is no task of the workers: is its family in FAMILIES?"
     assert app.tasks[name].operation is operation(name)
     assert app.amqp.router.route({}, name)["queue"].name == operation(name).family
 
@@ -206,9 +218,12 @@ def test_the_page_and_the_facade_name_every_field(name: str) -> None:
     declared = operation(name)
     page = (ROOT / "docs" / "operations" / f"{declared.family}.md").read_text()
     own = [field.name for field in fields(declared.result) if field.name not in MADE]
-    assert [word for word in (*declared.request_fields, *own) if not says(page, word)] == []
+    unsaid = [word for word in (*declared.request_fields, *own) if not says(page, word)]
+    where = f"docs/operations/{declared.family}.md"
+    assert unsaid == [], f"{where} does not name {', '.join(unsaid)} of {declared.verb}"
     manual = facade(declared).__doc__ or ""
-    assert [word for word in declared.request_fields if not says(manual, word)] == []
+    unsaid = [word for word in declared.request_fields if not says(manual, word)]
+    assert unsaid == [], f"the docstring of native_c.{name} does not name {', '.join(unsaid)}"
 
 
 def says(text: str, word: str) -> bool:
@@ -312,7 +327,7 @@ def test_either_twin_answers_and_says_so(declared: Operation, arguments: Any, ba
             result = declared(**arguments)
     except native_c.errors.ExtensionMissing:
         pytest.skip("the extension is not built")
-    assert result.backend == backend
+    assert result.backend == backend, f"{declared.name} did not run on the {backend} twin"
 
 
 @every_case
@@ -343,7 +358,8 @@ def test_a_job_gives_the_fields_of_its_result_in_their_types(
         json.loads(json.dumps(result.to_dict(), allow_nan=False)).keys() == fields_of(result).keys()
     )
     answer = native_c.run(facade(declared)(**fields_of(declared.build(**arguments))))
-    assert set(answer) - {"warnings"} == set(own_fields(result))
+    said = f"native_c.{declared.name} answers with other fields than {declared.result.__name__}"
+    assert set(answer) - {"warnings"} == set(own_fields(result)), said
 
 
 @every_case

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from contract.errors import GristmillError
+from gristmill.console import console as make_console
 from gristmill.demo.interrupts import Interrupts
 from gristmill.server import ServerError
 from gristmill.stack import StackError
@@ -38,7 +39,7 @@ def run(directory: Path, size: "Size | None" = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ñ shows a question mark
-    console = Console()
+    console = make_console()
     try:
         with Interrupts() as interrupts:
             _run(console, directory, size, interrupts)

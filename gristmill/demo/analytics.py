@@ -29,7 +29,8 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
     ]
     whole = [(each, 0, each.values) for each in series]
     requests = [{"values": values, "nan_policy": "omit"} for _, _, values in (*whole, *years)]
-    results = mill.grind(basic_statistics, requests, "every year of three series")
+    names = [f"{each.name} {year or ''}".strip() for each, year, _ in (*whole, *years)]
+    results = mill.grind(basic_statistics, requests, "every year of three series", names)
     yearly: dict[str, YearlyStatistics] = {each.name: {} for each in series}
     for (each, year, _), result in zip(years, results[len(whole) :], strict=True):
         yearly[each.name][year] = result
@@ -113,7 +114,7 @@ def table(series: Sequence[Series], results: Sequence[BasicStatisticsResult]) ->
         )
         for each, result in zip(series, results, strict=True)
     )
-    columns = ("series", "years", "count", "mean", "5 %", "median", "95 %", "max", "skew")
+    columns = ("series", "years", "count", "mean", "5%", "median", "95%", "max", "skew")
     return Table(title="The whole series", columns=columns, rows=rows)
 
 

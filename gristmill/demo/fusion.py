@@ -109,7 +109,7 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
                 name="delays",
                 caption=(
                     "Share of window pairs that are connected, by how much later the window of "
-                    "CO2's growth begins. The band is what 95 % of the shifted copies stay "
+                    "CO2's growth begins. The band is what 95% of the shifted copies stay "
                     "below."
                 ),
                 source=source,
@@ -118,7 +118,11 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             ),
             Picture(
                 name="connections",
-                caption="The connections of the record: one dot for each pair of windows.",
+                caption=(
+                    "The connections of the record: one dot for each pair of windows whose "
+                    f"correlation is {THRESHOLD} or more, none (white) for the others. Dots near "
+                    "the diagonal of a block are windows of about the same months."
+                ),
                 source=source,
                 size=(8.6, 7.4),
                 draw=partial(pictures.connections, result=found, starts=batches[0].starts),

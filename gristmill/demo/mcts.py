@@ -59,9 +59,10 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             Picture(
                 name="tree",
                 caption=(
-                    "Above, the merged tree: the wider a choice, the more often it was made; the "
-                    "darker, the higher the mean score that came back through it; the chosen path "
-                    "is outlined. Below, from all models: the best mean score with each option."
+                    "Above, the merged tree along the chosen path, which is outlined: the wider a "
+                    "choice, the more often it was made; the darker, the higher the mean score "
+                    "that came back through it. Below, from all models: the best mean score with "
+                    "each option."
                 ),
                 source=source,
                 size=(10.0, 7.0),

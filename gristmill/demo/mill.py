@@ -4,7 +4,6 @@ import os
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -44,16 +43,17 @@ class Account:
     waits: list[float] = field(default_factory=list)
     #: Each way in which answers were made: (backend, simd, threads).
     made: set[tuple[str, str, int]] = field(default_factory=set)
-    #: What answers warned of, and how many did.
-    warnings: Counter[str] = field(default_factory=Counter)
+    #: What answers warned of, and the names of the jobs that did.
+    warnings: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, result: Result) -> None:
-        """Enter one answer."""
+    def add(self, result: Result, name: str = "") -> None:
+        """Enter one answer, of the job called `name`."""
         self.num_jobs += 1
         self.kernel_seconds += result.kernel_seconds
         self.waits.append(result.queue_seconds or 0.0)
         self.made.add((result.backend, result.simd, result.threads))
-        self.warnings.update(result.warnings)
+        for warning in result.warnings:
+            self.warnings.setdefault(warning, []).append(name)
 
     @property
     def jobs_per_second(self) -> float:
@@ -67,8 +67,11 @@ class Account:
 
     @property
     def how(self) -> str:
-        """Say how the answers were made, backend, SIMD and threads: `compiled avx512 x 2`."""
-        ways = (f"{backend} {simd} x {threads}" for backend, simd, threads in sorted(self.made))
+        """Say how answers were made: `compiled avx512 x 2` (threads) or `fallback (NumPy)`."""
+        ways = (
+            "fallback (NumPy)" if backend == "fallback" else f"{backend} {simd} x {threads}"
+            for backend, simd, threads in sorted(self.made)
+        )
         return "; ".join(ways)
 
 
@@ -121,21 +124,28 @@ class Mill:
         self._end.close()
 
     def grind(
-        self, operation: Operation[Any, R], requests: Sequence[Mapping[str, Any]], label: str
+        self,
+        operation: Operation[Any, R],
+        requests: Sequence[Mapping[str, Any]],
+        label: str,
+        names: Sequence[str] = (),
     ) -> list[R]:
-        """Submit all requests at once and return their results in order."""
+        """Submit all requests at once and return their results in order.
+
+        `names`: what each request is of, for who reads warnings. Defaults to none.
+        """
         with self.watched(operation, label, len(requests)) as advance:
             jobs, results = [], []
             for request in requests:
                 jobs.append(operation.submit(**request))
                 advance(0)
-            for job in jobs:
-                results.append(self.fetch(operation, job))
+            for job, name in zip(jobs, names or [""] * len(jobs), strict=True):
+                results.append(self.fetch(operation, job, name))
                 advance(1)
         return results
 
-    def fetch(self, operation: Operation[Any, R], job: Job[R]) -> R:
-        """Wait for a job's result and enter it into the account.
+    def fetch(self, operation: Operation[Any, R], job: Job[R], name: str = "") -> R:
+        """Wait for a job's result and enter it into the account, under `name`.
 
         Raises what the job raised, or StackError when server or worker died meanwhile.
         """
@@ -151,7 +161,7 @@ class Mill:
                 if time.monotonic() > deadline:
                     raise
             else:
-                self.accounts.setdefault(operation.name, Account()).add(result)
+                self.accounts.setdefault(operation.name, Account()).add(result, name)
                 return result
 
     @contextmanager

@@ -105,9 +105,9 @@ def tell(mill: Mill, data: Data, size: Size) -> Chapter:
             Picture(
                 name="regret",
                 caption=(
-                    "Left: hits missed so far, compared with the rule that is best in hindsight "
-                    "(mean and range over the seeds). Right: how often each policy trusted each "
-                    "rule."
+                    "Left: hits missed so far, compared with the rule that is best in hindsight; "
+                    "lines are medians over the seeds, bars at their right the range of where the "
+                    "seeds end. Right: how often each policy trusted each rule."
                 ),
                 source=sources(data.sunspots),
                 size=(10.0, 4.6),
@@ -169,7 +169,7 @@ def table(outcomes: Outcomes, replays: list[Replay]) -> Table:
         )
         for replay in replays
     )
-    columns = ("policy", "replays", "hits", "regret", "range", "best rule")
+    columns = ("policy", "replays", "hits", "mean regret", "range", "best rule")
     return Table(title="The policies", columns=columns, rows=rows)
 
 

@@ -1,7 +1,6 @@
 """The pictures of the demo's report, each a function that fills an empty figure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -70,8 +69,8 @@ def years(
         results = yearly[each.name]
         middle = np.array(list(results)) + 0.5
         low, quarter, median, three, high = np.array([r.percentiles for r in results.values()]).T
-        axes.fill_between(middle, low, high, color=hue, alpha=0.2, lw=0, label="5 % to 95 %")
-        axes.fill_between(middle, quarter, three, color=hue, alpha=0.45, lw=0, label="25 % to 75 %")
+        axes.fill_between(middle, low, high, color=hue, alpha=0.2, lw=0, label="5% to 95%")
+        axes.fill_between(middle, quarter, three, color=hue, alpha=0.45, lw=0, label="25% to 75%")
         axes.plot(middle, median, color=hue, lw=1.2, label="median of the year")
         axes.set(
             title=_TITLES[each.name], ylabel=each.unit or "spots", xlim=(middle[0], middle[-1])
@@ -95,7 +94,7 @@ def delays(figure: "Figure", ties: Sequence["Ties"], delays: NDArray[np.int64]) 
     panels = figure.subplots(1, len(ties), sharey=True)
     for axes, tie, hue in zip(panels, ties, _HUES[1:], strict=True):
         chance = np.quantile(tie.by_chance, 0.95, axis=0)
-        axes.fill_between(delays, 0, 100 * chance, color="0.88", label="95 % of shifted copies")
+        axes.fill_between(delays, 0, 100 * chance, color="0.88", label="95% of shifted copies")
         axes.plot(delays, 100 * tie.shares, color=hue, lw=2, label="the record")
         axes.axvline(0, color="0.4", lw=0.8)
         name = tie.name[0].upper() + tie.name[1:]
@@ -125,35 +124,31 @@ def connections(
     axes.set(xlim=(starts.size - 0.5, None), ylim=(2 * starts.size - 0.5, -0.5))
     axes.set(xlabel="", ylabel="")
     for block in (0, 1):
-        axes.annotate(
-            f"windows of {names[block]}, by their first month",
-            (-0.09, 1 - (block + 0.5) / 2),
-            xycoords="axes fraction",
-            rotation=90,
-            va="center",
-            ha="right",
-        )
-        axes.annotate(
-            f"windows of {names[block + 1]}",
-            ((block + 0.5) / 2, -0.08),
-            xycoords="axes fraction",
-            ha="center",
-            va="top",
-        )
+        middle = (block + 0.5) / 2
+        down, right = (f"windows of {name},\nby their first month" for name in names[block:][:2])
+        style: Any = {"xycoords": "axes fraction", "multialignment": "center"}
+        axes.annotate(down, (-0.09, 1 - middle), rotation=90, va="center", ha="right", **style)
+        axes.annotate(right, (middle, -0.08), va="top", ha="center", **style)
+    # Below the diagonal of blocks nothing is left to show.
+    said = "the Sun is not compared\nwith itself"
+    axes.annotate(said, (0.25, 0.25), ha="center", va="center", color="0.45", **style)
     axes.set_title("Connections between windows of different series")
 
 
 def regret(figure: "Figure", outcomes: "Outcomes", replays: Sequence["Replay"]) -> None:
     """Draw the regret of each policy over the months, and how often it trusted each rule."""
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-    for replay, hue in zip(replays, _POLICY_HUES, strict=True):
-        mean, low, high = (
-            replay.regret.mean(axis=0),
-            replay.regret.min(axis=0),
-            replay.regret.max(axis=0),
-        )
-        left.fill_between(outcomes.times, low, high, color=hue, alpha=0.15, lw=0)
-        left.plot(outcomes.times, mean, color=hue, label=replay.name)
+    for number, (replay, hue) in enumerate(zip(replays, _POLICY_HUES, strict=True)):
+        median = np.median(replay.regret, axis=0)
+        left.plot(outcomes.times, median, color=hue, label=replay.name)
+        # Beside each other behind the last month, where no range hides another.
+        place = outcomes.times[-1] + np.timedelta64(12 * (6 + 6 * number), "M")
+        ends = replay.regret[:, -1]
+        left.plot([place], median[-1:], "o", ms=4, color=hue)
+        if ends.size > 1:
+            left.vlines([place], ends.min(), ends.max(), color=hue, lw=2.5)
+    halves = [time for time in outcomes.times if str(time).endswith(("00-01", "50-01"))]
+    left.set_xticks(halves, [str(time)[:4] for time in halves])  # none for years to come
     left.legend(loc="upper left")
     left.set(
         title="Regret against the best rule in hindsight",
@@ -177,7 +172,7 @@ def _trust(axes: "Axes", outcomes: "Outcomes", replays: Sequence["Replay"]) -> N
         )
     hits = 100 * outcomes.paid.mean(axis=0)
     rules = [
-        f"{rule}\n(right in {hit:.0f} %)" for rule, hit in zip(outcomes.rules, hits, strict=True)
+        f"{rule}\n(right in {hit:.0f}%)" for rule, hit in zip(outcomes.rules, hits, strict=True)
     ]
     axes.set_yticks(range(len(rules)), rules, fontsize=8)
     axes.set_xticks(
@@ -192,21 +187,23 @@ def _trust(axes: "Axes", outcomes: "Outcomes", replays: Sequence["Replay"]) -> N
 def tree(
     figure: "Figure", tree: "Tree", choice: Path, best_scores: Sequence[Sequence[float]]
 ) -> None:
-    """Draw the merged search tree as layers of cells, and the best score with each option."""
+    """Draw the merged search tree along the chosen path, and the best score with each option."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1))[:, 0]
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.6, 1))[:, 0]
     axes = above.subplots()
     shades = ScalarMappable(Normalize(LEAST_SCORE, MOST_SCORE), colormaps["YlGnBu"])
-    _layer(_Layers(axes, tree, choice, shades), (), 0.0, 100.0)
-    axes.set(xlim=(0, 100), ylim=(len(LEVELS), 0), xlabel="share of all descents, %")
+    for level in range(len(LEVELS)):
+        _opened(axes, tree, choice[: level + 1], shades)
+    axes.set(xlim=(0, 100), ylim=(len(LEVELS), 0))
+    axes.set(xlabel="share of the descents through the outlined choice above, %")
     axes.set_yticks(np.arange(len(LEVELS)) + 0.5, _level_labels())
     axes.grid(visible=False)
-    axes.set_title("Where the trees went")
+    axes.set_title("Where the trees went: each row opens the outlined choice of the row above")
     above.colorbar(shades, ax=axes, label="mean score (0.5: a constant's)", extend="both")
-    panels = below.subplots(1, len(LEVELS), sharey=True, width_ratios=(13, 6, 6, 7))
+    panels = below.subplots(1, len(LEVELS), sharey=True, width_ratios=(13, 6, 8, 7))
     for level, panel in enumerate(panels):
         _by_option(panel, level, best_scores[level])
     panels[0].set(ylabel="mean score", title="Checked afterwards: the best model with each option")
@@ -216,41 +213,31 @@ def _level_labels() -> list[str]:
     return [level if level == "trend" else f"{level}\n(months)" for level in LEVELS]
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """What the cells of a tree are drawn with."""
-
-    axes: "Axes"
-    tree: "Tree"
-    choice: Path
-    shades: "ScalarMappable"
+#: Height of a row of cells, in levels; the rest leads from the outlined cell to the next row.
+_ROW: Final = 0.66
 
 
-def _layer(layers: _Layers, path: Path, left: float, width: float) -> None:
-    """Draw the choices below `path` side by side, and what is below each of them."""
-    node = layers.tree.nodes.get(path)
-    if node is None or not node.visits.any() or width < 0.2:
-        return
-    shares = width * node.visits / node.visits.sum()
+def _opened(axes: "Axes", tree: "Tree", chosen: Path, shades: "ScalarMappable") -> None:
+    """Draw the choices beside the last one of `chosen`, and lead from it to the row below."""
+    node, level = tree.nodes[chosen[:-1]], len(chosen) - 1
+    shares = 100 * node.visits / max(1, node.visits.sum())  # few descents may not come this far
+    starts = np.cumsum(shares) - shares
+    bottom = level + (1 + _ROW) / 2
     for child in np.flatnonzero(node.visits).tolist():
-        score = node.value_sums[child] / node.visits[child]
-        start = left + float(shares[:child].sum())
-        _cell(layers, (*path, child), start, float(shares[child]), float(score))
-        _layer(layers, (*path, child), start, float(shares[child]))
-
-
-def _cell(layers: _Layers, path: Path, left: float, width: float, score: float) -> None:
-    red, green, blue, _ = layers.shades.cmap((score - LEAST_SCORE) / (MOST_SCORE - LEAST_SCORE))
-    middle, center = len(path) - 0.5, left + width / 2
-    chosen = layers.choice[: len(path)] == path
-    cell = layers.axes.barh(middle, width, 0.94, left, color=(red, green, blue))
-    cell.patches[0].set(edgecolor="black" if chosen else "white", lw=1.6 if chosen else 0.4)
-    cell.patches[0].set_zorder(3 if chosen else 2)
-    words = describe(path)[-1]
-    if width > 0.9 * len(words):
+        score = float(node.value_sums[child] / node.visits[child])
+        red, green, blue, _ = shades.cmap((score - LEAST_SCORE) / (MOST_SCORE - LEAST_SCORE))
+        start, width, outlined = float(starts[child]), float(shares[child]), child == chosen[-1]
+        cell = axes.barh(level + 0.5, width, _ROW, start, color=(red, green, blue))
+        cell.patches[0].set(edgecolor="black" if outlined else "white", lw=2 if outlined else 0.8)
+        cell.patches[0].set_zorder(3 if outlined else 2)
+        words = f"{describe((*chosen[:-1], child))[-1]}\n{width:.0f}%"
         ink = "white" if red + green + blue < 1.5 else "black"
-        place = {"ha": "center", "va": "center"}
-        layers.axes.text(center, middle, words, place, color=ink, fontsize=8, zorder=4)
+        place: Any = {"ha": "center", "va": "center", "clip_on": True}
+        axes.text(start + width / 2, level + 0.5, words, place, color=ink, fontsize=8, zorder=4)
+        if outlined and level + 1 < len(LEVELS):
+            corners = [start, start + width, 100.0, 0.0]
+            below = bottom + 1 - _ROW
+            axes.fill(corners, [bottom, bottom, below, below], color="0.93", zorder=1, lw=0)
 
 
 def _by_option(axes: "Axes", level: int, scores: Sequence[float]) -> None:

@@ -15,7 +15,8 @@ TITLE: Final = "What moves the CO2 in the air over Mauna Loa?"
 
 LEGEND: Final = (
     "Kernels: time in them, all jobs together. Queue: median time from submission to start; many "
-    "jobs are submitted at once."
+    "jobs are submitted at once. Jobs as small as these spend more time in the queue and in "
+    "messages than in kernels."
 )
 
 OPENING: Final = (

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ import native_c
 from gristmill.demo import analytics, fusion, mcts, optimization, series
 from gristmill.demo.chapter import FULL, Chapter, Size, Table
 from gristmill.demo.mill import Account, Mill
+
+#: Jobs with the same warning that are named; the others are counted.
+NUM_NAMED: Final = 3
 
 
 def machine(mill: Mill) -> str:
@@ -94,9 +98,17 @@ def answer(chapters: Sequence[Chapter]) -> str:
 def show_warnings(console: Console, accounts: Mapping[str, Account]) -> None:
     """Print what answers warned of: such as a year without a single sunspot, which has no skew."""
     for name, account in accounts.items():
-        for warning, number in account.warnings.items():
-            jobs = "1 job" if number == 1 else f"{number:,} jobs"
-            console.print(f"  {name}, {jobs}: {warning}", markup=False, highlight=False)
+        for warning, jobs in account.warnings.items():
+            console.print(f"  {name} of {_few(jobs)}: {warning}", markup=False, highlight=False)
+
+
+def _few(jobs: Sequence[str]) -> str:
+    """Name some jobs, or count them where they have no names."""
+    named = [name for name in jobs if name][:NUM_NAMED]
+    rest = len(jobs) - len(named)
+    if not named:
+        return "1 job" if rest == 1 else f"{rest:,} jobs"
+    return ", ".join(named) + (f" and {rest:,} more" if rest else "")
 
 
 def next_steps() -> list[tuple[str, str]]:

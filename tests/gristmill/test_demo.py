@@ -21,8 +21,9 @@ import gristmill.demo
 import native_c
 from contract.analytics import basic_statistics
 from contract.mcts import ucb1_selection
+from gristmill.console import console
 from gristmill.demo import forest, fusion, mcts, models, optimization, report, series, story
-from gristmill.demo.chapter import Chapter, Size
+from gristmill.demo.chapter import Chapter, Size, Table
 from gristmill.demo.interrupts import SIGNALS, Interrupts
 from gristmill.demo.mill import Mill
 from gristmill.demo.models import CONSTANT, Models
@@ -164,6 +165,32 @@ def test_batches_of_trees_of_any_size_search_alike(data: Data) -> None:
             trees = forest.merged(mcts.search(mill, every, SMALL))
         found.append({path: node.visits.tolist() for path, node in trees.nodes.items()})
     assert found[0] == found[1]
+
+
+def test_a_warning_names_what_it_is_about(mill: Mill) -> None:
+    flat = [{"values": [7.0, 7.0, 7.0]}] * 5
+    mill.grind(basic_statistics, flat[:1], "one", ["a flat year"])
+    said = io.StringIO()
+    story.show_warnings(Console(file=said, width=200), mill.accounts)
+    assert said.getvalue().startswith("  analytics.basic_statistics of a flat year: ")
+    mill.grind(basic_statistics, flat, "more", [*"bcdef"])
+    said = io.StringIO()
+    story.show_warnings(Console(file=said, width=200), mill.accounts)
+    assert " of a flat year, b, c and 3 more: " in said.getvalue()
+
+
+def test_numpy_is_said_to_compute_without_instruction_sets(mill: Mill) -> None:
+    with native_c.use_backend("fallback"):
+        mill.grind(basic_statistics, [{"values": [1.0, 2.0]}], "one")
+    assert mill.accounts[basic_statistics.name].how == "fallback (NumPy)"
+
+
+def test_lines_in_a_pipe_end_with_their_last_word(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title="Grains", columns=("grain", "mass"), rows=(("rye", "7"), ("oats", "11")))
+    story.show_table(console(), table)
+    told = capsys.readouterr().out
+    assert "oats" in told
+    assert [line for line in told.splitlines() if line != line.rstrip()] == []
 
 
 def test_words_for_models_name_every_choice() -> None:
