@@ -34,14 +34,15 @@ def ucb1_selection(
     visits = as_array("visits", visits, np.int64, 2)
     value_sums = as_array("value_sums", value_sums, np.float64, 2)
     parent_visits = as_array("parent_visits", parent_visits, np.int64, 1)
+    rows = visits.shape[:1]
     require_shape("value_sums", value_sums, visits.shape, "visits")
-    require_shape("parent_visits", parent_visits, visits.shape[:1], "the rows of visits")
+    require_shape("parent_visits", parent_visits, rows, "the rows of visits")
     if child_counts is not None:
         child_counts = as_array("child_counts", child_counts, np.int64, 1)
-        require_shape("child_counts", child_counts, visits.shape[:1], "the rows of visits")
+        require_shape("child_counts", child_counts, rows, "the rows of visits")
     exploration = as_float("exploration", exploration, low=0)
     scores = np.empty(visits.shape)
-    chosen = np.empty(visits.shape[0], np.int64)
+    chosen = np.empty(rows, np.int64)
     arguments = (visits, value_sums, parent_visits, child_counts)
     try:
         backend.current().mcts.ucb1_selection(*arguments, exploration, scores, chosen)

@@ -5,6 +5,10 @@
 #include "mcts.h"
 #include "pool.h"
 
+#if NC_X86
+#  include <immintrin.h>
+#endif
+
 /* Children per tile: the tile's logs stay in the first-level cache, and its set-up is spread. */
 #define UCB1_TILE 1024
 /* Lanes of the widest vector: so many parents' logs are stored at once. */
