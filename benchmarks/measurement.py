@@ -54,8 +54,15 @@ def measure(job: Job) -> list[Record]:
 
 def measure_size(case: Case, size: int, job: Job) -> list[Record]:
     """Verify ours, verify each peer, and only then time, in turns, those that passed."""
-    data, best = case.data(size), native_c.info()["simd"]
-    levels = job.simd or (best,)
+    best = native_c.info()["simd"]
+    try:
+        return _measure_levels(case, size, job, best)
+    finally:
+        _take_turn(_OURS + best)
+
+
+def _measure_levels(case: Case, size: int, job: Job, best: str) -> list[Record]:
+    data, levels = case.data(size), job.simd or (best,)
     try:
         ours = verified(case, data, levels)
     except Exception as error:
