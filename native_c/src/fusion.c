@@ -277,15 +277,20 @@ static int is_done(const nc_discovery *job) {
 }
 
 /* Do the next piece of work; false where the room left is too small for it. */
-static int work(nc_discovery *job, int64_t room, int32_t *first, int32_t *second, float *similarity,
-                int64_t *n_found) {
+static int work(nc_discovery *job, int64_t capacity, int32_t *first, int32_t *second,
+                float *similarity, int64_t *n_found) {
+    int64_t found = *n_found;
     if (job->panels_done < job->n_panels) {
         pack_some(job);
     } else if (job->tiles_done < job->n_tiles) {
-        int64_t n_tiles = wave_size(job, room);
+        int64_t n_tiles = wave_size(job, capacity - found);
         if (n_tiles == 0)
             return 0;
-        *n_found += tiles_some(job, n_tiles, first, second, similarity);
+        /* Lists write no pairs, so the arrays may be NULL, to which C lets nobody add a zero. */
+        if (job->top_k > 0)
+            tiles_some(job, n_tiles, NULL, NULL, NULL);
+        else
+            *n_found += tiles_some(job, n_tiles, first + found, second + found, similarity + found);
     } else {
         lists_some(job);
     }
@@ -302,7 +307,7 @@ int nc_fusion_discovery_step(void *scratch, double budget_seconds, int64_t capac
     double end = seconds_now() + budget_seconds;
     int was_done = is_done(job);
     while (!is_done(job)) {
-        if (!work(job, capacity - found, first + found, second + found, similarity + found, &found))
+        if (!work(job, capacity, first, second, similarity, &found))
             break;
         if (job->panels_done == job->n_panels && job->tiles_done == 0 && !rows_are_finite(job))
             return NC_INVALID;

@@ -50,16 +50,19 @@ int nc_mcts_ucb1_selection(int64_t n_nodes, int64_t n_children, const int64_t *v
     if (n_nodes < 0 || n_children < 0 || !(exploration >= 0 && exploration < (double)INFINITY))
         return NC_INVALID;
     static const ucb1_fn nodes[NC_SIMD_LEVELS] = NC_LEVEL_TABLE(ucb1_nodes);
+    /* Without children the arrays may be NULL, to which C lets nobody add a zero. */
+    static const int64_t no_visits;
+    static double no_score;
     ucb1_job job = {
         .n_nodes = n_nodes,
         .n_children = n_children,
         .nodes_per_chunk = n_children < UCB1_GRAIN ? UCB1_GRAIN / (n_children + 1) + 1 : 1,
-        .visits = visits,
+        .visits = n_children ? visits : &no_visits,
         .value_sums = value_sums,
         .parent_visits = parent_visits,
         .child_counts = child_counts,
         .exploration = exploration,
-        .scores = scores,
+        .scores = n_children ? scores : &no_score,
         .chosen = chosen,
         .nodes = nodes[nc_simd_level()],
     };
