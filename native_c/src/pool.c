@@ -124,14 +124,18 @@ static void forget_threads(void) {
     atomic_store(&stopping, 0);
 }
 
+static int forks_are_safe; /* whether a forked child forgets the threads that it does not have */
+
 static void register_fork_handler(void) {
-    pthread_atfork(NULL, NULL, forget_threads);
+    forks_are_safe = pthread_atfork(NULL, NULL, forget_threads) == 0;
 }
 
 /* Have `wanted` workers if the system allows, and return how many there are, at most `wanted`. */
 static int start_workers(int wanted) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_fork_handler);
+    if (!forks_are_safe)
+        return 0;
     if (n_workers >= wanted)
         return wanted;
     /* Threads inherit the mask: signals are for the threads of the program, never for these. */
