@@ -19,16 +19,14 @@
     for (int level_ = 0; level_ < NC_SIMD_LEVELS; level_++)                                        \
         if (nc_set_simd(level_) == NC_OK)
 
-/* 1 under ThreadSanitizer, which lets no forked child start threads. */
+/*
+ * 1 under gcc's ThreadSanitizer, which ends a child that was forked from many threads as soon as it
+ * starts one ("dup thread with used id"). Clang's lets it live, with die_after_fork=0.
+ */
 #if defined(__SANITIZE_THREAD__)
-#  define UNDER_TSAN 1
-#elif defined(__has_feature)
-#  if __has_feature(thread_sanitizer)
-#    define UNDER_TSAN 1
-#  endif
-#endif
-#if !defined(UNDER_TSAN)
-#  define UNDER_TSAN 0
+#  define CHILDREN_MAY_NOT_START_THREADS 1
+#else
+#  define CHILDREN_MAY_NOT_START_THREADS 0
 #endif
 
 #endif

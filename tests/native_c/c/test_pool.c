@@ -97,6 +97,48 @@ static void stopped_threads_start_again(void) {
     nc_stop_threads();
 }
 
+static atomic_int calling;
+
+static void *call_until_told(void *unused) {
+    while (atomic_load(&calling))
+        check_run(20, 0);
+    return unused;
+}
+
+static void start_callers(pthread_t *callers) {
+    atomic_store(&calling, 1);
+    for (int i = 0; i < CALLERS; i++)
+        CHECK(pthread_create(&callers[i], NULL, call_until_told, NULL) == 0);
+}
+
+static void end_callers(pthread_t *callers) {
+    atomic_store(&calling, 0);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_join(callers[i], NULL);
+}
+
+static void threads_can_be_stopped_while_others_call(void) {
+    pthread_t callers[CALLERS];
+    start_callers(callers);
+    for (int i = 0; i < 50; i++) {
+        nc_stop_threads();
+        check_run(20, 0);
+    }
+    end_callers(callers);
+    nc_stop_threads();
+}
+
+static void the_limit_can_change_while_others_call(void) {
+    pthread_t callers[CALLERS];
+    start_callers(callers);
+    for (int i = 0; i < 200; i++) {
+        CHECK(nc_set_threads(1 + i % 7) == NC_OK);
+        check_run(20, 0);
+    }
+    end_callers(callers);
+    CHECK(nc_set_threads(4) == NC_OK);
+}
+
 static void sleeping_threads_wake_up(void) {
     for (int i = 0; i < 5; i++) {
         usleep(2000);
@@ -104,21 +146,41 @@ static void sleeping_threads_wake_up(void) {
     }
 }
 
-static void a_forked_child_has_threads_of_its_own(void) {
-    check_run(100, 0);
-    for (int i = 0; i < 3; i++) {
-        pid_t child = fork();
-        CHECK(child >= 0);
-        if (child == 0) {
-            check_run(100, 0);
-            nc_stop_threads();
-            _exit(nc_threads_used() == 4 ? 0 : 1);
-        }
-        int status;
-        CHECK(waitpid(child, &status, 0) == child);
-        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+/* Fork; the child runs jobs on threads of its own and ends, and so does the parent. */
+static void check_fork(void) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
         check_run(100, 0);
+        int used = nc_threads_used();
+        nc_stop_threads();
+        check_run(100, 0);
+        _exit(used == 4 ? 0 : 1);
     }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    check_run(100, 0);
+}
+
+static void a_child_of_one_thread_has_threads_of_its_own(void) {
+    nc_stop_threads();
+    check_fork();
+}
+
+static void a_child_of_many_threads_has_threads_of_its_own(void) {
+    check_run(100, 0);
+    for (int i = 0; i < 3; i++)
+        check_fork();
+}
+
+/* The child finds the pool as a call in its middle left it: locks held, chunks half done. */
+static void a_fork_in_the_middle_of_calls_does_no_harm(void) {
+    pthread_t callers[CALLERS];
+    start_callers(callers);
+    for (int i = 0; i < 20; i++)
+        check_fork();
+    end_callers(callers);
 }
 
 static void check_mask(void *ctx, int64_t chunk) {
@@ -144,8 +206,13 @@ int main(void) {
     callers_do_not_wait_for_one_another();
     stopped_threads_start_again();
     sleeping_threads_wake_up();
-    if (!UNDER_TSAN)
-        a_forked_child_has_threads_of_its_own();
+    threads_can_be_stopped_while_others_call();
+    the_limit_can_change_while_others_call();
+    a_child_of_one_thread_has_threads_of_its_own();
+    if (!CHILDREN_MAY_NOT_START_THREADS) {
+        a_child_of_many_threads_has_threads_of_its_own();
+        a_fork_in_the_middle_of_calls_does_no_harm();
+    }
     signals_are_left_to_the_program();
     nc_stop_threads();
     return 0;
