@@ -23,7 +23,7 @@ MAKEFLAGS += --no-builtin-rules
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # --- Set-up -------------------------------------------------------------------------------------
 
@@ -87,15 +87,11 @@ test: build ## Run every test on the compiled kernels, then on NumPy, and report
 	@if test -e $(EXTENSION); then $(COVERAGE) report; \
 	 else $(COVERAGE) report --omit 'native_c/compiled/*' --fail-under=0; echo "$(NO_EXTENSION)" >&2; fi
 
-# Each test is a program of its own, linked with all kernels: a sanitizer or another compiler is one variable away.
-.PHONY: test-c
-test-c: $(patsubst tests/native_c/c/%.c,build/c/%,$(wildcard tests/native_c/c/test_*.c)) ## Run the tests that are written in C
-	@set -e; for program in $^; do $$program; echo "$$program passed"; done
+C_TESTS := $(MAKE) --no-print-directory -f tests/native_c/c/Makefile
 
-build/c/%: tests/native_c/c/%.c $(EXTENSION_INPUTS) $(wildcard tests/native_c/c/*.h)
-	@mkdir -p $(@D)
-	@$(CC) -std=c11 -O2 -g -ffp-contract=off -pthread -Wall -Wextra -Wshadow -Werror $(CFLAGS) \
-	  -Inative_c/include -Inative_c/src -o $@ $< $(wildcard native_c/src/*.c) $(LDFLAGS) -lm
+.PHONY: test-c
+test-c: ## Run the tests that are written in C
+	@$(C_TESTS) CC=$(CC)
 
 COVERAGE := COVERAGE_FILE=$(CURDIR)/build/coverage/data $(PY) -m coverage
 NO_EXTENSION := *** NOT TESTED: the compiled kernels. No extension could be built here (no C compiler?): only the \
@@ -118,6 +114,58 @@ test-deploy: build ## Do the steps of deploy/Dockerfile and run the services of 
 .PHONY: test-fast
 test-fast: build ## Run the quick tests on one twin (NATIVE_C_BACKEND chooses it)
 	@$(PY) -m pytest -m "not integration and not slow and not deploy" $(TESTS)
+
+# --- Prove: memory, threads, instruction sets. Each target says how long it took ------------------
+
+COMPILERS ?= gcc clang
+LEVELS ?= all
+STOPWATCH = begin=$$(date +%s); trap 'echo "== $@: $$(($$(date +%s) - begin)) s"' EXIT; set -e;
+# What follows it runs once for each $$compiler that is here; with CI set, each has to be.
+EACH_COMPILER = for compiler in $(COMPILERS); do .ci/need $$compiler || { test -z "$$CI"; continue; };
+OTHER_BUILD := $(PY) -m tests.native_c.other_build
+
+.PHONY: test-asan
+test-asan: build ## Look for errors of memory and arithmetic with sanitizers: C tests, Python's kernel tests
+	@$(STOPWATCH) $(EACH_COMPILER) $(C_TESTS) FLAVOUR=asan CC=$$compiler; done; \
+	.ci/need gcc; $(OTHER_BUILD) --sanitize tests/native_c $(ASAN_ROAD)
+
+# The extension where it is used: jobs of all families through workers of every kind.
+ASAN_ROAD := tests/integration/test_determinism.py::test_every_kind_of_pool_gives_the_same_bits
+
+.PHONY: test-tsan
+test-tsan: ## Look for data races: C tests under ThreadSanitizer
+	@$(STOPWATCH) $(EACH_COMPILER) $(C_TESTS) FLAVOUR=tsan CC=$$compiler; done
+
+.PHONY: test-valgrind
+test-valgrind: ## Run the C tests in valgrind, ten minutes at most
+	@$(STOPWATCH) .ci/need gcc valgrind; timeout 600 $(C_TESTS) FLAVOUR=valgrind CC=gcc
+
+# The bits of a compiler's kernels are those of the others, on every level and processor.
+SAME_BITS = cmp build/c/plain-$(firstword $(COMPILERS))/digests.txt
+
+.PHONY: test-levels
+test-levels: build ## Run the kernel tests on every instruction set (LEVELS=below-best: one), by every compiler
+	@$(STOPWATCH) $(EACH_COMPILER) \
+	  $(C_TESTS) CC=$$compiler; $(C_TESTS) CC=$$compiler digests; \
+	  .ci/need objdump; $(PY) -m tests.native_c.baseline build/c/plain-$$compiler/kernels/*.o; \
+	  $(SAME_BITS) build/c/plain-$$compiler/digests.txt; \
+	  $(OTHER_BUILD) --compiler $$compiler --levels $(LEVELS) tests/native_c; done
+
+# An emulated processor without AVX: the oldest one there is for C, NumPy's oldest for Python. OpenBLAS does not
+# believe in the latter, and is told.
+.PHONY: test-no-avx
+test-no-avx: build ## Run C tests and kernels on an emulated x86-64 that has no AVX
+	@$(STOPWATCH) .ci/need gcc qemu-x86_64; \
+	$(C_TESTS) CC=gcc RUN="env NC_EXPECTED_LEVELS=portable qemu-x86_64-static -cpu qemu64"; \
+	$(OTHER_BUILD) --expect portable --emulator "qemu-x86_64-static -cpu Nehalem" \
+	  tests/native_c/test_determinism.py tests/native_c/test_elementary.py
+
+.PHONY: test-arm64
+test-arm64: ## Build kernels and C tests for arm64 and run them emulated, NEON included; compare bits with x86-64
+	@$(STOPWATCH) .ci/need gcc qemu-arm64; emulator="qemu-aarch64-static -L /usr/aarch64-linux-gnu"; \
+	$(C_TESTS) CC=aarch64-linux-gnu-gcc RUN="env NC_EXPECTED_LEVELS='portable neon' $$emulator"; \
+	$(C_TESTS) CC=aarch64-linux-gnu-gcc RUN="$$emulator" digests; $(C_TESTS) CC=gcc digests; \
+	cmp build/c/plain-gcc/digests.txt build/c/plain-aarch64-linux-gnu-gcc/digests.txt
 
 # The oracles have an environment of their own: they are large, and nothing of ours needs them.
 $(ORACLES)/.locked: requirements/oracles.lock requirements/torch.txt | $(VENV)/.locked
