@@ -30,7 +30,8 @@ STEPS = list(STEP.finditer(PAGE.read_text()))
 OPERATIONS = ["analytics.moving_average", "forecast.exponential_smoothing"]
 
 #: What a reader writes in words of his own.
-UNSHOWN = {"README.md", "CHANGELOG.md", "docs/index.md", "tests/native_c/c/test_analytics.c"}
+UNSHOWN = {"README.md", "CHANGELOG.md", "docs/index.md", "docs/determinism.md"}
+UNSHOWN |= {"tests/native_c/c/test_analytics.c"}
 
 
 def follow(step: re.Match[str], tree: Path) -> None:
@@ -108,11 +109,20 @@ def test_the_tables_of_the_page_name_exactly_what_its_steps_touch() -> None:
 
 
 def test_what_the_page_adds_passes_its_tests_and_those_of_the_house(tree: Path) -> None:
-    added = [step["path"] for step in STEPS if step["path"].startswith("tests/")]
+    added = [step["path"] for step in STEPS if Path(step["path"]).name.startswith("test_")]
     house = ["tests/test_imports.py", "tests/test_conformance.py", "tests/benchmarks/test_cases.py"]
     said = run(tree, "-m", "pytest", "-q", "-k", "imports or moving or forecast", *house, *added)
     assert " passed" in said
     assert "failed" not in said
+
+
+def test_what_the_page_adds_takes_part_in_the_tests_of_all_kernels(tree: Path) -> None:
+    names = " or ".join([*(name.partition(".")[2] for name in OPERATIONS), "test_every"])
+    tests = ["tests/native_c/test_determinism.py", "tests/native_c/test_cases.py"]
+    assert " passed" in run(tree, "-m", "pytest", "-q", "-k", names, *tests)
+    if native_c.current().name == "compiled":
+        command = ["make", "-f", "tests/native_c/c/Makefile", "ONLY=test_bounds"]
+        subprocess.run(command, cwd=tree, check=True, timeout=100)
 
 
 def test_what_the_page_adds_has_tasks_queues_and_schemas(tree: Path) -> None:

@@ -133,37 +133,6 @@ def test_two_deployments_share_a_redis_without_meeting(server, tmp_path, raw) ->
     assert {key.split(b":")[0] for key in others} == {b"left", b"right"}
 
 
-@pytest.mark.parametrize(
-    ("options", "environment"),
-    [
-        (["--pool=prefork", "--concurrency=2"], {"CELERY_WORKER_POOL_START_METHOD": "spawn"}),
-        (["--pool=threads", "--concurrency=3"], {}),
-        (["--pool=solo"], {}),
-    ],
-    ids=["spawn", "threads", "solo"],
-)
-def test_every_kind_of_pool_gives_the_same_bits(options, environment, client, server, tmp_path):
-    values = np.random.default_rng(5).normal(size=300_000)
-    embeddings = np.random.default_rng(6).normal(size=(600, 48)).astype(np.float32)
-    modalities = [k % 3 for k in range(600)]
-
-    def answers() -> list[bytes]:
-        jobs = [analytics.basic_statistics.submit(values) for _ in range(4)]
-        statistics = [job.result() for job in jobs]
-        found = fusion.connection_discovery(embeddings, modalities, threshold=0.2)
-        return [found.similarity.tobytes()] + [
-            np.array([one.variance, one.kurtosis, *one.percentiles]).tobytes() for one in statistics
-        ]
-
-    expected = answers()
-    prefix = tmp_path.name
-    with (
-        Worker(server.url, tmp_path / "log", *options, prefix=prefix, **environment),
-        Client(server.url, prefix=prefix, timeout=30),
-    ):
-        assert answers() == expected
-
-
 def test_a_worker_on_the_fallback_gives_the_same_answers(client, server, tmp_path) -> None:
     values = np.random.default_rng(7).standard_t(3, size=20_000)
     rewards = np.random.default_rng(8).random((200, 5))
