@@ -74,13 +74,14 @@ def test_a_job_whose_child_was_killed_in_its_middle_ends_once(harmed, raw) -> No
     assert worker.alive()
 
 
+@pytest.mark.timeout(300)  # two and a half long jobs, on NumPy, on a busy machine
 def test_a_kernel_job_whose_child_was_killed_ends(own, long_job) -> None:
     worker, _ = own
-    expected = fusion.connection_discovery(**long_job)
+    expected = fusion.connection_discovery.submit(**long_job).result(timeout=90)
     job = fusion.connection_discovery.submit(**long_job)
     wait_until(lambda: job.status() == "running", 20, worker.log)
     worker.children()[0].kill()
-    found = job.result(timeout=60)
+    found = job.result(timeout=150)
     assert found.similarity.tobytes() == expected.similarity.tobytes()
     assert found.i.tolist() == expected.i.tolist()
     worker.wait_for_log(f"[{job.id}] succeeded")
