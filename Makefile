@@ -40,7 +40,7 @@ $(VENV)/.locked: requirements/dev.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml setup.py
-	@echo "Installing gristmill into $(VENV) and building the C kernels (half a minute) ..."
+	@echo "Installing gristmill into $(VENV) and building the C kernels ..."
 	@# This builds the extension, too. Where it cannot, pip hides why, and the rule below tries again and tells.
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -181,7 +181,7 @@ def up(
                 concurrency=concurrency, flower=watched, logs=logs, server=embedded
             ) as stack:
                 _print_stack(stack, logs)
-                _wait_for_ctrl_c("all of it", lambda: stack.ended)
+                _wait_for_ctrl_c("all of it", lambda: stack.ended, stack.last_words)
     except KeyboardInterrupt:  # before all of it ran
         raise typer.Exit(INTERRUPTED) from None
     except (ServerError, StackError) as error:
@@ -203,8 +203,13 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _wait_for_ctrl_c(what: str, ended: Callable[[], str]) -> None:
-    """Return at Ctrl-C or SIGTERM; refuse when `ended` names something that ended by itself."""
+def _wait_for_ctrl_c(
+    what: str, ended: Callable[[], str], last_words: Callable[[str], str] = lambda name: ""
+) -> None:
+    """Return at Ctrl-C or SIGTERM; refuse when `ended` names something that ended by itself.
+
+    `last_words`: returns the end of its log, which may be gone a moment later.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Only now is a SIGTERM met in good order, so only now is the reader told that all is up.
@@ -214,7 +219,7 @@ def _wait_for_ctrl_c(what: str, ended: Callable[[], str]) -> None:
     except KeyboardInterrupt:
         typer.echo("stopping", err=True)
         return
-    raise _refusal(f"{name}: ended by itself")
+    raise _refusal(f"{name}: ended by itself{last_words(name)}")
 
 
 def _refusal(message: object) -> typer.Exit:

@@ -261,5 +261,5 @@ def test_up_says_which_part_ended_by_itself() -> None:
         url = read_until(running, r"^export GRISTMILL_URL=(\S+)")
         with redis.Redis.from_url(url) as broker:
             os.kill(broker.info("server")["process_id"], signal.SIGKILL)
-        assert read_until(running, "(server: ended by itself)")
+        assert read_until(running, "(server: ended by itself; the end of server.log:)")
         assert running.wait(timeout=40) == 1
