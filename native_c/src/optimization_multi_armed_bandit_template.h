@@ -135,13 +135,70 @@ NC_TARGET static inline void NC_NAME(thompson_posterior)(const bandit_job *job, 
     row[3 * job->n_padded] = b.c;
 }
 
-/* Trial 0 of all arms for n_steps steps from step s: n normals, n normals, n and n uniforms. */
-NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, int64_t n_steps,
-                                              double *draws) {
-    int64_t n = n_steps * job->n_arms;
-    double *normals = draws, *more_normals = normals + n, *uniforms = more_normals + n;
-    for (int64_t step = 0, draw = 0; step < n_steps; step++) {
-        nc_address at = address_of(job, s + step);
+#if NC_LEVEL_AVX512
+/* High half of the products of eight words and one; the low halves go to *low. */
+NC_TARGET static inline __m512i NC_NAME(multiply_high)(__m512i a, uint64_t b, __m512i *low) {
+    const __m512i half = _mm512_set1_epi64(0xFFFFFFFF);
+    __m512i b_low = _mm512_set1_epi64((int64_t)(b & 0xFFFFFFFFu));
+    __m512i b_high = _mm512_set1_epi64((int64_t)(b >> 32)), a_high = _mm512_srli_epi64(a, 32);
+    __m512i least = _mm512_mul_epu32(a, b_low);
+    __m512i one = _mm512_mul_epu32(a_high, b_low), other = _mm512_mul_epu32(a, b_high);
+    one = _mm512_add_epi64(one, _mm512_srli_epi64(least, 32));
+    other = _mm512_add_epi64(other, _mm512_and_si512(one, half));
+    *low = _mm512_or_si512(_mm512_slli_epi64(other, 32), _mm512_and_si512(least, half));
+    __m512i high = _mm512_add_epi64(_mm512_mul_epu32(a_high, b_high), _mm512_srli_epi64(one, 32));
+    return _mm512_add_epi64(high, _mm512_srli_epi64(other, 32));
+}
+
+/* The blocks of nc_philox for eight counters, in place: word w of all of them in c[w]. */
+NC_TARGET static inline void NC_NAME(philox)(uint64_t key0, uint64_t key1, __m512i c[4]) {
+    for (int round = 0; round < 10; round++) {
+        __m512i low0, low1;
+        __m512i high0 = NC_NAME(multiply_high)(c[0], 0xD2E7470EE14C6C93u, &low0);
+        __m512i high1 = NC_NAME(multiply_high)(c[2], 0xCA5A826395121157u, &low1);
+        __m512i k0 = _mm512_set1_epi64((int64_t)key0), k1 = _mm512_set1_epi64((int64_t)key1);
+        c[0] = _mm512_xor_si512(_mm512_xor_si512(high1, c[1]), k0);
+        c[2] = _mm512_xor_si512(_mm512_xor_si512(high0, c[3]), k1);
+        c[1] = low1;
+        c[3] = low0;
+        key0 += 0x9E3779B97F4A7C15u;
+        key1 += 0xBB67AE8584CAA73Bu;
+    }
+}
+
+/* Eight draws at a time, of one step after the other without a gap. */
+NC_TARGET static void NC_NAME(thompson_words)(const bandit_job *job, int64_t s, int64_t n,
+                                              double *normals, double *more_normals,
+                                              double *uniforms) {
+    const __m512i one = _mm512_set1_epi64(1), n_arms = _mm512_set1_epi64(job->n_arms);
+    const __m512d grid = _mm512_set1_pd(0x1p-53);
+    nc_address at = address_of(job, s);
+    __m512i step = _mm512_set1_epi64((int64_t)at.step);
+    __m512i index = _mm512_setr_epi64(1, 2, 3, 4, 5, 6, 7, 8); /* of the arm, from 1 */
+    for (int64_t draw = 0; draw < n; draw += 8) {
+        __mmask8 there = (__mmask8)(n - draw < 8 ? (1u << (n - draw)) - 1 : 0xFFu), beyond;
+        while ((beyond = _mm512_cmpgt_epi64_mask(index, n_arms)) != 0) {
+            index = _mm512_mask_sub_epi64(index, beyond, index, n_arms);
+            step = _mm512_mask_add_epi64(step, beyond, step, one);
+        }
+        __m512i c[4] = {index, step, _mm512_setzero_si512(), _mm512_setzero_si512()};
+        NC_NAME(philox)(at.seed, at.stream, c);
+        _mm512_mask_storeu_epi64(normals + draw, there, c[0]);
+        _mm512_mask_storeu_epi64(more_normals + draw, there, c[1]);
+        for (int k = 0; k < 2; k++) {
+            __m512d unit = _mm512_cvtepu64_pd(_mm512_srli_epi64(c[2 + k], 11));
+            _mm512_mask_storeu_pd(uniforms + k * n + draw, there, _mm512_mul_pd(unit, grid));
+        }
+        index = _mm512_add_epi64(index, _mm512_set1_epi64(8));
+    }
+}
+#else
+/* Each draw by itself: products of 64 bits are as fast one by one as in narrower vectors. */
+NC_TARGET static void NC_NAME(thompson_words)(const bandit_job *job, int64_t s, int64_t n,
+                                              double *normals, double *more_normals,
+                                              double *uniforms) {
+    for (int64_t draw = 0; draw < n; s++) {
+        nc_address at = address_of(job, s);
         for (int64_t i = 0; i < job->n_arms; i++, draw++) {
             uint64_t words[NC_WORDS_PER_BLOCK];
             nc_address_block(&at, (uint64_t)i, 0, 0, words);
@@ -151,6 +208,15 @@ NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, 
             uniforms[n + draw] = nc_unit(words[3]);
         }
     }
+}
+#endif
+
+/* Trial 0 of all arms for n_steps steps from step s: n normals, n normals, n and n uniforms. */
+NC_TARGET static void NC_NAME(thompson_draws)(const bandit_job *job, int64_t s, int64_t n_steps,
+                                              double *draws) {
+    int64_t n = n_steps * job->n_arms;
+    double *normals = draws, *more_normals = normals + n, *uniforms = more_normals + n;
+    NC_NAME(thompson_words)(job, s, n, normals, more_normals, uniforms);
     for (int64_t i = 0; i < n; i++) {
         double first, second;
         nc_normal_pair(nc_bits_of_double(normals[i]), nc_bits_of_double(more_normals[i]), &first,
