@@ -111,16 +111,13 @@ def _discover(
     time_scale_ms: float,
 ) -> Generator[float, None, dict[str, Any]]:
     i, j, similarity, num_zero = yield from pairs
-    strength = np.empty_like(similarity)
-    for begin in range(0, i.size, STRENGTHS_A_STEP):
+    strength = similarity.copy()  # which it is without times, and is replaced with them
+    for begin in range(0, 0 if timestamps_ms is None else i.size, STRENGTHS_A_STEP):
         if begin:
             yield 1.0
         part = slice(begin, begin + STRENGTHS_A_STEP)
-        if timestamps_ms is None:
-            strength[part] = similarity[part]
-        else:
-            ends = (i[part], j[part], similarity[part])
-            twin.connection_strength(*ends, timestamps_ms, time_scale_ms, strength[part])
+        ends = (i[part], j[part], similarity[part])
+        twin.connection_strength(*ends, timestamps_ms, time_scale_ms, strength[part])
     return {
         "i": i,
         "j": j,

@@ -20,7 +20,7 @@ _F64, _I64, _U64 = map(ffi.typeof, ("double[]", "int64_t[]", "uint64_t[]"))
 
 def pointer(ctype: str, array: NDArray[Any]) -> Any:
     """Return a pointer to `array` as `ctype`, such as "float[]"; the array must outlive its use."""
-    return ffi.from_buffer(ctype, array)
+    return _from_buffer(ctype, array)
 
 
 def f64(array: NDArray[Any]) -> Any:

@@ -41,7 +41,12 @@ def connection_discovery(
     groups = yield from _step_through(scratch, num_rows, limit)
     if lib.nc_fusion_discovery_count(scratch) > limit:
         raise OutOfMemory
-    pairs = yield from _put_in_order(scratch, groups, top_k)
+    if top_k == 0 and num_rows * num_rows <= lib.nc_fusion_discovery_room(num_rows):
+        # One tile comes in order. Copies give back the room that it did not fill.
+        first, second, similarity = groups[0]
+        pairs = first.copy(), second.copy(), similarity.copy()
+    else:
+        pairs = yield from _put_in_order(scratch, groups, top_k)
     return *pairs, lib.nc_fusion_discovery_zero_rows(scratch)
 
 
@@ -110,7 +115,7 @@ def _copy(pairs: Pairs, count: int) -> Pairs:
 
 
 def _i32(array: NDArray[int32]) -> Any:
-    return ffi.from_buffer("int32_t[]", array)
+    return pointer("int32_t[]", array)
 
 
 def _pointers(pairs: Pairs) -> tuple[Any, Any, Any]:
