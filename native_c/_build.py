@@ -1,5 +1,6 @@
 """Builds the extension native_c._kernels from the public headers and all C sources, by cffi."""
 
+import hashlib
 import re
 import sysconfig
 from pathlib import Path
@@ -36,6 +37,13 @@ def read_headers() -> list[Path]:
     return sorted((HERE / "include").glob("*.h"), key=lambda path: (path.stem != "core", path))
 
 
+def tell_headers(headers: list[Path]) -> str:
+    """Return C that tells by which headers it was built, for the loader to compare."""
+    text = b"".join(path.read_bytes() for path in sorted(headers))
+    digest = hashlib.sha256(text).hexdigest()
+    return f'\nstatic const char *nc_headers(void) {{ return "{digest}"; }}\n'
+
+
 def make_builder() -> FFI:
     """Return the cffi builder; setup.py names it in `cffi_modules`."""
     headers = read_headers()
@@ -43,11 +51,12 @@ def make_builder() -> FFI:
     for header in headers:
         for declarations in DECLARATIONS.findall(header.read_text(encoding="utf-8")):
             builder.cdef(declarations)
+    builder.cdef("const char *nc_headers(void);")
     root = HERE.parent
     stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
     builder.set_source(
         "native_c._kernels",
-        "\n".join(f'#include "{header.name}"' for header in headers),
+        "\n".join(f'#include "{header.name}"' for header in headers) + tell_headers(headers),
         sources=[str(path.relative_to(root)) for path in sorted((HERE / "src").glob("*.c"))],
         depends=[str(path.relative_to(root)) for path in sorted(HERE.glob("*/*.h"))],
         include_dirs=["native_c/include", "native_c/src"],

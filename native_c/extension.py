@@ -1,7 +1,10 @@
 """The loaded extension: that it is there and fits, its instruction set and its threads."""
 
+import functools
+import hashlib
 import importlib
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -28,10 +31,25 @@ def load() -> ModuleType:
         if importlib.util.find_spec("native_c._kernels") is None:
             raise ExtensionMissing("the extension was not built") from error
         raise ExtensionMissing(f"the extension does not load: {error}") from error
-    version = compiled.ffi.string(compiled.lib.nc_version()).decode()
-    if version != __version__:
-        raise ExtensionMissing(f"the extension is of version {version}, expected {__version__}")
+    _require_fit(compiled, __version__)
     return compiled
+
+
+@functools.cache
+def _require_fit(compiled: ModuleType, expected: str) -> None:
+    """Raise ExtensionMissing unless the extension is of the version expected and of our headers.
+
+    A call to a kernel whose arguments have changed since would crash the process.
+    """
+    version = compiled.ffi.string(compiled.lib.nc_version()).decode()
+    if version != expected:
+        raise ExtensionMissing(f"the extension is of version {version}, expected {expected}")
+    headers = sorted((Path(__file__).parent / "include").glob("*.h"))
+    built_by = getattr(compiled.lib, "nc_headers", None)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in headers)).hexdigest()
+    # An installed distribution has no headers to compare.
+    if headers and (built_by is None or compiled.ffi.string(built_by()).decode() != digest):
+        raise ExtensionMissing("the extension is older than its headers, expected `make build`")
 
 
 def supported_simd() -> tuple[str, ...]:

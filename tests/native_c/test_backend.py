@@ -302,3 +302,12 @@ def test_threads_that_ask_first_at_once_get_one_answer_and_one_warning(
     for thread in threads:
         thread.join()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("built_by", ["other headers", None])
+def test_an_extension_that_is_older_than_its_headers_is_not_called(built_by: str | None) -> None:
+    told = {} if built_by is None else {"nc_headers": lambda: built_by.encode()}
+    lib = SimpleNamespace(nc_version=lambda: native_c.__version__.encode(), **told)
+    ffi = SimpleNamespace(string=lambda text: text)
+    with pytest.raises(ExtensionMissing, match=r"older than its headers, expected `make build`"):
+        extension._require_fit.__wrapped__(SimpleNamespace(lib=lib, ffi=ffi), native_c.__version__)
