@@ -98,10 +98,11 @@ NO_EXTENSION := *** NOT TESTED: the compiled kernels. No extension could be buil
   NumPy half of the suite runs. With CI set this is an error. ***
 
 .PHONY: test-compiled test-fallback
+# One BLAS thread, as workers have it: two that spin for each other cost a busy machine five times the work.
 test-compiled test-fallback: test-%: build
 	@echo "== The suite on the twin: $*"
 	@mkdir -p build/coverage
-	@NATIVE_C_BACKEND=$* $(COVERAGE) run -m pytest $(TESTS)
+	@NATIVE_C_BACKEND=$* OPENBLAS_NUM_THREADS=1 $(COVERAGE) run -m pytest $(TESTS)
 
 .PHONY: test-browser
 test-browser: build ## Drive Flower's pages in headless Chromium (Debian: apt-get install chromium)

@@ -17,11 +17,15 @@ def server() -> Iterator[EmbeddedServer]:
         yield server
 
 
+#: One kernel thread a process, so that a long job is long on a machine of many cores, too.
+SLOW = {"NATIVE_C_THREADS": "1"}
+
+
 @pytest.fixture(scope="session")
 def shared_worker(server: EmbeddedServer, tmp_path_factory) -> Iterator[Worker]:
     """Start one worker for the tests that do it no harm."""
     log = tmp_path_factory.mktemp("worker") / "log"
-    with Worker(server.url, log, "--concurrency=2") as worker:
+    with Worker(server.url, log, "--concurrency=2", **SLOW) as worker:
         yield worker
 
 
@@ -39,7 +43,7 @@ def own(
     """Start a worker that the test may harm, in a deployment of its own, and a client of it."""
     prefix = f"{request.node.name[:40]}:"
     with (
-        Worker(server.url, tmp_path / "log", "--concurrency=1", prefix=prefix) as worker,
+        Worker(server.url, tmp_path / "log", "--concurrency=1", prefix=prefix, **SLOW) as worker,
         Client(server.url, prefix=prefix, timeout=30) as client,
     ):
         yield worker, client

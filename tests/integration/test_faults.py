@@ -24,8 +24,8 @@ SMALL: dict[str, Any] = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent
 def long_job():
     """Return the arguments of a fusion job of a few seconds in many steps."""
     generator = np.random.default_rng(3)
-    embeddings = generator.normal(size=(80_000, 64)).astype(np.float32)
-    return {"embeddings": embeddings, "modalities": np.arange(80_000) % 3, "threshold": 0.7}
+    embeddings = generator.normal(size=(50_000, 64)).astype(np.float32)
+    return {"embeddings": embeddings, "modalities": np.arange(50_000) % 3, "threshold": 0.7}
 
 
 @pytest.fixture
