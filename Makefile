@@ -137,6 +137,13 @@ ASAN_ROAD := tests/integration/test_determinism.py::test_every_kind_of_pool_give
 test-tsan: ## Look for data races: C tests under ThreadSanitizer
 	@$(STOPWATCH) $(EACH_COMPILER) $(C_TESTS) FLAVOUR=tsan CC=$$compiler; done
 
+.PHONY: fuzz
+fuzz: build ## Look for messages and arguments that break what reads them: SECONDS=60 for each of the two
+	@$(STOPWATCH) NATIVE_C_BACKEND=compiled $(PY) -m tests.fuzz --seconds $(SECONDS); \
+	if .ci/need clang; then $(C_TESTS) FLAVOUR=fuzz CC=clang SECONDS=$(SECONDS) fuzz; else test -z "$$CI"; fi
+
+SECONDS ?= 60
+
 .PHONY: test-valgrind
 test-valgrind: ## Run the C tests in valgrind, ten minutes at most
 	@$(STOPWATCH) .ci/need gcc valgrind; timeout 600 $(C_TESTS) FLAVOUR=valgrind CC=gcc
