@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+#: Folders of native_c that a build takes as they are.
+LINKED = {"compiled", "fallback", "include"}
 #: A report ends the program at once, wherever in the tree of processes it is.
 SANITIZE = (
     "-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined,float-cast-overflow"
@@ -56,7 +58,7 @@ class OtherBuild:
         self.package.mkdir(parents=True, exist_ok=True)
         for module in (ROOT / "native_c").glob("*"):
             link = self.package / module.name
-            if module.suffix in {".py", ".typed"} or module.name in {"compiled", "fallback"}:
+            if module.suffix in {".py", ".typed"} or module.name in LINKED:
                 link.unlink(missing_ok=True)
                 link.symlink_to(module)
         made = list(self.package.glob("_kernels*.so"))
