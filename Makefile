@@ -128,6 +128,7 @@ OTHER_BUILD := $(PY) -m tests.native_c.other_build
 .PHONY: test-asan
 test-asan: build ## Look for errors of memory and arithmetic with sanitizers: C tests, Python's kernel tests
 	@$(STOPWATCH) $(EACH_COMPILER) $(C_TESTS) FLAVOUR=asan CC=$$compiler; done; \
+	if .ci/need clang; then $(C_TESTS) FLAVOUR=msan CC=clang; else test -z "$$CI"; fi; \
 	.ci/need gcc; $(OTHER_BUILD) --sanitize tests/native_c $(ASAN_ROAD)
 
 # The extension where it is used: jobs of all families through workers of every kind.

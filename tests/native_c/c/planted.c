@@ -39,6 +39,13 @@ static int bounds(void) {
     return numbers[one + 3] == 77;
 }
 
+static int unset(void) {
+    int *memory = malloc(16);
+    int found = memory[one] == 77;
+    free(memory);
+    return found ? 1 : (int)(one - 1);
+}
+
 static void *count(void *unused) {
     for (int i = 0; i < 1000; i++)
         shared++;
@@ -58,8 +65,8 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         int (*commit)(void);
-    } faults[] = {{"overrun", overrun}, {"leak", leak},     {"overflow", overflow},
-                  {"cast", cast},       {"bounds", bounds}, {"race", race}};
+    } faults[] = {{"overrun", overrun}, {"leak", leak}, {"overflow", overflow}, {"cast", cast},
+                  {"bounds", bounds},   {"race", race}, {"unset", unset}};
     for (size_t i = 0; argc == 2 && i < sizeof faults / sizeof *faults; i++)
         if (strcmp(argv[1], faults[i].name) == 0)
             return faults[i].commit();
