@@ -101,6 +101,29 @@ class Deployment:
         """Return the list that gets an element when a job has ended."""
         return self.key("wake", job_id)
 
+    def inbox_key(self, worker: str) -> str:
+        """Return the hash of what `worker` has taken and not acknowledged: tag to raw entry."""
+        return self.key("inbox", worker)
+
+    @property
+    def leases_key(self) -> str:
+        """The sorted set of workers by the end of their lease, in seconds of the broker's clock."""
+        return self.key("leases")
+
+    @property
+    def counts_key(self) -> str:
+        """The hash of what befell entries: `<sha1 of the entry>:lost` and `...:returned`."""
+        return self.key("counts")
+
+    @property
+    def dead_key(self) -> str:
+        """The stream of dead letters."""
+        return self.key("dead")
+
+    def once_key(self, operation: str, key: str) -> str:
+        """Return the key that holds the id of the job that an app's idempotency key stands for."""
+        return self.key("once", operation, key)
+
     @cached_property
     def _address(self) -> "_Address":
         return _parse(self.url)

@@ -1,4 +1,4 @@
-"""What travels beside a request: version, times and array references, in one message header."""
+"""What travels beside a request: the envelope in its message, and the delivery in its worker."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +13,9 @@ VERSION: Final = 1
 
 #: Name of the message header that holds the envelope.
 HEADER: Final = "gristmill"
+
+#: Name of the header that our transport adds to a message in its worker's memory, never in Redis.
+DELIVERY: Final = "gristmill-delivery"
 
 #: No time of ours is later, in seconds; NaN and infinity are not earlier.
 _END_OF_TIME: Final = 2.0**53
@@ -69,6 +72,46 @@ class Envelope:
             raise DeadlineExceeded(
                 f"deadline: passed {late:.3f} s ago, expected a result before it"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Where Redis keeps a message that a worker holds, and what became of it with others before.
+
+    A worker whose lease ran out holds it no longer: its field is gone from the inbox.
+    """
+
+    #: Full key of the hash that holds what its worker has not acknowledged.
+    inbox: str
+    #: The message's field there.
+    tag: str
+    #: Processes that died while they ran it.
+    lost: int = 0
+    #: Workers whose lease ran out while they held it.
+    returned: int = 0
+
+    def to_header(self) -> dict[str, Any]:
+        """Return the delivery as the header's plain value."""
+        return asdict(self)
+
+    @classmethod
+    def from_header(cls, header: object) -> "Delivery | None":
+        """Return the delivery that a header holds; None for what our transport did not write.
+
+        Without one there is nothing to fence: eager tasks, tests, other transports.
+        """
+        if not isinstance(header, Mapping):
+            return None
+        inbox, tag = header.get("inbox"), header.get("tag")
+        lost, returned = header.get("lost"), header.get("returned")
+        if (
+            isinstance(inbox, str)
+            and isinstance(tag, str)
+            and isinstance(lost, int)
+            and isinstance(returned, int)
+        ):
+            return cls(inbox=inbox, tag=tag, lost=max(lost, 0), returned=max(returned, 0))
+        return None
 
 
 def _time(header: Mapping[str, Any], name: str) -> float | None:

@@ -211,6 +211,11 @@ def test_a_prefix_ends_where_the_key_begins(given: str, kept: str) -> None:
     assert deployment.key("a", "b") == f"{kept}gristmill:a:b"
     assert deployment.cancel_key("7") == f"{kept}gristmill:cancel:7"
     assert deployment.wake_key("7") == f"{kept}gristmill:wake:7"
+    assert deployment.inbox_key("w") == f"{kept}gristmill:inbox:w"
+    assert deployment.leases_key == f"{kept}gristmill:leases"
+    assert deployment.counts_key == f"{kept}gristmill:counts"
+    assert deployment.dead_key == f"{kept}gristmill:dead"
+    assert deployment.once_key("a.b", "k") == f"{kept}gristmill:once:a.b:k"
     assert deployment.transport_options == ({"global_keyprefix": kept} if kept else {})
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.envelope import HEADER, VERSION, Envelope
+from contract.envelope import DELIVERY, HEADER, VERSION, Delivery, Envelope
 from contract.errors import DeadlineExceeded, MessageError
 
 EMPTY: dict[str, Any] = {"version": 1, "submitted_at": None, "deadline": None, "references": {}}
@@ -145,3 +145,31 @@ def test_a_deadline_is_the_last_moment_that_counts() -> None:
     with pytest.raises(DeadlineExceeded) as caught:
         Envelope(deadline=100.0).check_deadline(100.25)
     assert str(caught.value) == "deadline: passed 0.250 s ago, expected a result before it"
+
+
+@given(st.text(), st.text(), st.integers(0), st.integers(0))
+def test_a_delivery_survives_the_header_of_a_message(inbox, tag, lost, returned) -> None:
+    delivery = Delivery(inbox=inbox, tag=tag, lost=lost, returned=returned)
+    assert DELIVERY == "gristmill-delivery"
+    assert Delivery.from_header(json.loads(json.dumps(delivery.to_header()))) == delivery
+
+
+GOOD_DELIVERY = Delivery(inbox="i", tag="t").to_header()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "text",
+        [],
+        {},
+        {**GOOD_DELIVERY, "inbox": 7},
+        {**GOOD_DELIVERY, "tag": None},
+        {**GOOD_DELIVERY, "lost": "1"},
+        {**GOOD_DELIVERY, "returned": 0.5},
+        {"inbox": "i", "tag": "t"},
+    ],
+)
+def test_what_our_transport_did_not_write_is_no_delivery(header: object) -> None:
+    assert Delivery.from_header(header) is None
