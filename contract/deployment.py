@@ -101,6 +101,10 @@ class Deployment:
         """Return the list that gets an element when a job has ended."""
         return self.key("wake", job_id)
 
+    def result_key(self, job_id: str) -> str:
+        """Return the key of a job's state and result: Celery's own."""
+        return f"{self.prefix}celery-task-meta-{job_id}"
+
     def inbox_key(self, worker: str) -> str:
         """Return the hash of what `worker` has taken and not acknowledged: tag to raw entry."""
         return self.key("inbox", worker)
