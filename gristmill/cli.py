@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from gristmill import __version__
+from gristmill import __version__, dlq
 from gristmill.missing import say
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(dlq.app)
 
 #: Exit status of a process that Ctrl-C ended, by the custom of shells.
 INTERRUPTED: Final = 130
