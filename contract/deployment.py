@@ -124,6 +124,16 @@ class Deployment:
         """The stream of dead letters."""
         return self.key("dead")
 
+    @property
+    def events_key(self) -> str:
+        """The hash that counts what is rare and matters."""
+        return self.key("events")
+
+    @property
+    def breakers_key(self) -> str:
+        """The sorted set of open circuit breakers, `<operation> <process>`, by their end."""
+        return self.key("breakers")
+
     def once_key(self, operation: str, key: str) -> str:
         """Return the key that holds the id of the job that an app's idempotency key stands for."""
         return self.key("once", operation, key)
