@@ -21,8 +21,8 @@ class App(Celery):
     """
 
     def __reduce__(self) -> Any:
-        """Pickle as the place where the app is."""
-        return _here, ()
+        """Pickle as the place where the app is, and what it imported (`-I` on the command line)."""
+        return _here, (tuple(self.conf.include),)
 
 
 def _settings() -> ModuleType:
@@ -36,7 +36,8 @@ def _settings() -> ModuleType:
     return settings
 
 
-def _here() -> "App":
+def _here(include: tuple[str, ...]) -> "App":
+    app.conf.include = include
     return app
 
 

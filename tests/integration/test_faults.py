@@ -1,5 +1,7 @@
 """What a worker survives, and what becomes of the jobs it had."""
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -72,6 +74,18 @@ def test_a_job_whose_child_was_killed_in_its_middle_ends_once(harmed, raw) -> No
     assert meta_of(client, job_id)["result"] == "done"
     assert (raw.get("killed:starts"), raw.get("killed:ends")) == (b"2", b"1")
     assert worker.alive()
+
+
+def test_a_job_whose_child_was_killed_runs_elsewhere_within_seconds(harmed, raw) -> None:
+    _, client = harmed
+    for number in range(4):
+        key = f"elsewhere{number}"
+        job_id = send(client, "user.slow", 0.3, key)
+        wait_until(lambda key=key: raw.get(f"{key}:starts") == b"1", 10)
+        os.kill(int(raw.get(f"{key}:pid")), signal.SIGKILL)
+        # 0.3 s at the median of 20 kills; Celery's own pool needs up to 5 s to look.
+        wait_until(lambda key=key: raw.get(f"{key}:starts") == b"2", 4)
+        assert meta_of(client, job_id)["result"] == "done"
 
 
 @pytest.mark.timeout(300)  # two and a half long jobs, on NumPy, on a busy machine

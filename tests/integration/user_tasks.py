@@ -35,6 +35,7 @@ def wait(seconds: float) -> str:
 @app.task(name="user.slow", bind=True)
 def slow(self, seconds: float, key: str) -> str:
     """Count starts and ends in Redis, so that a test sees how often it ran."""
+    self.backend.client.set(f"{key}:pid", os.getpid())
     self.backend.client.incr(f"{key}:starts")
     time.sleep(seconds)
     self.backend.client.incr(f"{key}:ends")

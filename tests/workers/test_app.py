@@ -24,6 +24,17 @@ def test_a_spawned_child_finds_the_app_with_its_tasks() -> None:
     assert pickle.loads(pickle.dumps(app)) is app
 
 
+def test_a_spawned_child_imports_what_the_worker_was_told_to() -> None:
+    before = app.conf.include
+    try:
+        app.conf.include = ("user.tasks",)
+        pickled = pickle.dumps(app)
+        app.conf.include = ()  # as in a child that has just begun
+        assert pickle.loads(pickled).conf.include == ("user.tasks",)
+    finally:
+        app.conf.include = before
+
+
 def test_settings_know_every_family() -> None:
     assert {queue.name for queue in settings()["task_queues"]} == {*FAMILIES, "celery"}
     assert set(settings()["task_routes"]) == {f"{family}.*" for family in FAMILIES}
