@@ -69,8 +69,9 @@ task_reject_on_worker_lost = True
 task_acks_on_failure = True
 task_acks_on_timeout = True
 
-# A second delivery of a job that has succeeded is acknowledged without running.
-worker_deduplicate_successful_tasks = True
+# A second delivery of a job that has ended does not run: our tasks see to it, whatever the end was,
+# and tell the chord what a worker that died may not have told. Celery would forget the chord.
+worker_deduplicate_successful_tasks = False
 
 # Celery's pool of processes, which notices at once that one has died: its job runs elsewhere after
 # some 0.3 s instead of up to 5. `--pool=prefork` means this one, too.

@@ -32,6 +32,10 @@ class Envelope:
     deadline: float | None = None
     #: Arrays that travel outside the message: field name to reference.
     references: dict[str, str] = field(default_factory=dict)
+    #: The app's name for this job, under which it is submitted once; None for a job without.
+    idempotency_key: str | None = None
+    #: How long the name stands for the job after the job's end, in seconds.
+    idempotency_seconds: float = 0.0
 
     @classmethod
     def submitted(
@@ -48,7 +52,10 @@ class Envelope:
 
     def to_header(self) -> dict[str, Any]:
         """Return the envelope as the header's plain value."""
-        return asdict(self)
+        header = asdict(self)
+        if self.idempotency_key is None:
+            del header["idempotency_key"], header["idempotency_seconds"]
+        return header
 
     @classmethod
     def from_header(cls, header: object) -> "Envelope":
@@ -63,6 +70,8 @@ class Envelope:
             submitted_at=_time(header, "submitted_at"),
             deadline=_time(header, "deadline"),
             references=_references(header),
+            idempotency_key=_key(header),
+            idempotency_seconds=_time(header, "idempotency_seconds") or 0.0,
         )
 
     def check_deadline(self, now: float) -> None:
@@ -125,6 +134,13 @@ def _time(header: Mapping[str, Any], name: str) -> float | None:
     ):
         raise MessageError(f"{name}: {describe(value)}, expected seconds since 1970")
     return float(value)
+
+
+def _key(header: Mapping[str, Any]) -> str | None:
+    value = header.get("idempotency_key")
+    if value is not None and not isinstance(value, str):
+        raise MessageError(f"idempotency_key: {describe(value)}, expected text")
+    return value
 
 
 def _references(header: Mapping[str, Any]) -> dict[str, str]:

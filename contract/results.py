@@ -1,31 +1,46 @@
 """The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
 
+import random
+import sys
+import time
 from collections import UserDict
-from functools import partial
-from typing import Any, Final
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import redis
 from celery import states
+from celery._state import get_current_worker_task
 from celery.backends.redis import RedisBackend
+from celery.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError
 from kombu.exceptions import DecodeError
+from kombu.log import get_logger
 from kombu.serialization import dumps, loads
 from kombu.utils.encoding import bytes_to_str
 
 from contract import codec
 from contract.arrays import describe, summary, to_json
 from contract.deployment import Deployment
+from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
 from contract.operation import Result
+from contract.outages import is_passing
+from contract.result_store import Entry, Outcome, ResultStore
+
+logger = get_logger(__name__)
+
+T = TypeVar("T")
 
 #: How Celery's settings name this backend in front of a Redis URL.
 SCHEME: Final = "contract.results:Backend"
 
-#: Seconds that a wake-up waits for a waiter; a waiter that comes later finds the result itself.
-WAKE_SECONDS: Final = 60
+#: Seconds for which a worker's parent tries to store an end; a job's own process has all the time.
+PARENT_SECONDS: Final = 2.0
 
-#: States without which somebody waits in vain; progress that is not told is told again.
-_NEEDED: Final = states.READY_STATES | {states.RETRY}
+#: First and longest pause between two tries to store an end, in seconds.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
 
 #: Fields that every result has.
 _MADE: Final = tuple(Result.__dataclass_fields__)
@@ -57,6 +72,9 @@ class Backend(RedisBackend):
     nothing: whoever waits looks for the result and then sleeps on a list that the worker fills.
     """
 
+    #: A compressed result would hide its state, which stands in its first bytes.
+    supports_result_compression = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Build the backend as Celery does."""
         super().__init__(*args, **kwargs)
@@ -73,6 +91,159 @@ class Backend(RedisBackend):
         """Return a task's return value in the form that is stored."""
         return dict(result) if isinstance(result, Answer) else super().prepare_value(result)
 
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """End a job with its result and, where the end counts, do what follows from it."""
+        is_kept = store_result and not getattr(request, "ignore_result", False)
+        if not is_kept or self._end(task_id, result, state, None, request):
+            mark = super().mark_as_done  # which tells the chord
+            self._insist(partial(mark, task_id, result, request, False, state), task_id, state)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """End a job with an error and, where the end counts, do what follows from it."""
+        if not store_result or self._end(task_id, exc, state, traceback, request):
+            # Only where a chain's next jobs are to fail too is it stored again, to no effect.
+            again = store_result and bool(getattr(request, "chain", None))
+            mark = super().mark_as_failure
+            follow = partial(mark, task_id, exc, traceback, request, again, call_errbacks, state)
+            self._insist(follow, task_id, state)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """End a job as cancelled and, where the end counts, do what follows from it."""
+        error = TaskRevokedError(reason)
+        if not store_result or self._end(task_id, error, state, None, request):
+            follow = partial(super().mark_as_revoked, task_id, reason, request, False, state)
+            self._insist(follow, task_id, state)
+
+    def finish(self, request: Any) -> bool:
+        """Do again what follows from a job's end, where it has ended; say whether it has.
+
+        A worker that died between the two left a chord, a chain or errbacks without their word.
+        Each of them counts a job once, however often it is told.
+        """
+        return self._insist(partial(self._finish, request), request.id, "at its end")
+
+    def _finish(self, request: Any) -> bool:
+        meta = self._get_task_meta_for(request.id)
+        state, result = meta["status"], meta["result"]
+        if state == states.SUCCESS:
+            super().mark_as_done(request.id, result, request, store_result=False)
+        elif state == states.FAILURE:
+            super().mark_as_failure(request.id, result, meta.get("traceback"), request)
+        elif state == states.REVOKED:
+            super().mark_as_revoked(request.id, str(result), request, store_result=False)
+        return state in states.READY_STATES
+
+    def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> bool:
+        """Store a job's end; say whether it stands, and not another worker's or an earlier one."""
+        encoded = self.encode_result(result, state)
+        outcome = self._put(task_id, encoded, state, traceback, request)
+        if outcome is not Outcome.STORED:
+            logger.info("job %s: its state %s was refused: %s", task_id, state, outcome.name)
+        return outcome is Outcome.STORED
+
+    def _store_result(
+        self,
+        task_id: Any,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **_: Any,
+    ) -> Any:
+        """Store a state where it counts, without a look before."""
+        if state != states.RETRY:
+            self._put(task_id, result, state, traceback, request)
+            return result
+        # The job that tries again is on its way already: this state is for those who watch.
+        try:
+            self._put(task_id, result, state, traceback, request)
+        except (redis.RedisError, OSError) as error:
+            logger.warning("job %s: its state RETRY was not stored: %s", task_id, error)
+        return result
+
+    def _put(self, task_id: Any, result: Any, state: str, traceback: Any, request: Any) -> Outcome:
+        job_id = bytes_to_str(task_id)
+        meta = self._get_result_meta(result, state, traceback, request)
+        # The script reads the state where it stands first.
+        meta = {"status": state, **meta, "task_id": job_id}
+        once_key, once_seconds = self._once(request)
+        entry = Entry(
+            job_id=job_id,
+            state=state,
+            meta=self.encode(meta),
+            life_seconds=self.failure_expires if state == states.FAILURE else self.expires,
+            delivery=Delivery.from_header(getattr(request, DELIVERY, None)),
+            once_key=once_key,
+            once_seconds=once_seconds,
+        )
+        store = partial(self._store.store, entry)
+        return self._insist(store, job_id, state) if state in states.READY_STATES else store()
+
+    def _once(self, request: Any) -> tuple[str, float]:
+        """Return the key that the job's idempotency key has, and how long it lives from the end."""
+        try:
+            envelope = Envelope.from_header(getattr(request, HEADER, None))
+        except MessageError:
+            return "", 0.0
+        operation = getattr(request, "task", None)
+        if not (envelope.idempotency_key and isinstance(operation, str)):
+            return "", 0.0
+        key = self._deployment.once_key(operation, envelope.idempotency_key)
+        return key, envelope.idempotency_seconds
+
+    def _insist(self, act: Callable[[], T], job_id: str, state: str) -> T:
+        """Do what a job's end needs, as often as the broker must be asked.
+
+        Whoever ran the job holds one result and could do nothing else anyway: it waits, until the
+        worker stops and the job goes back to its queue. A worker's parent, which renews leases and
+        serves all its children, soon leaves it to the next delivery of the message.
+        """
+        give_up_at = None if get_current_worker_task() else time.monotonic() + PARENT_SECONDS
+        pause = 0.0
+        while True:
+            try:
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                return act()
+            except SoftTimeLimitExceeded:
+                logger.info("job %s: its time was up when it had ended", job_id)
+            except Exception as error:
+                if not is_passing(error) or (give_up_at and time.monotonic() > give_up_at):
+                    raise
+                if not pause:
+                    logger.error("job %s: its state %s waits: %s", job_id, state, error)
+                if _is_stopping() and not give_up_at:
+                    raise Reject(f"job {job_id}: no room for its end", requeue=True) from None
+                # What else is open leads to the same broker, which may not be there any more.
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+
+    @cached_property
+    def _store(self) -> ResultStore:
+        return ResultStore(self.client, self._deployment)
+
     def _encode(self, data: Any) -> tuple[str, str, Any]:
         """Encode by what `data` holds, so that a JSON job's result is JSON for any client."""
         serializer = codec.SERIALIZER if _holds_arrays(data) else "json"
@@ -86,27 +257,11 @@ class Backend(RedisBackend):
         """Decode what `_encode` made."""
         return None if payload is None else _decode(payload)
 
-    def _store_result(
-        self, task_id: Any, result: Any, state: str, *details: Any, **options: Any
-    ) -> Any:
-        """Store a state; a needed one for some 20 s where the broker is away or full.
-
-        Celery tries again to write, but not to look first whether the job has succeeded already.
-        """
-        store = partial(super()._store_result, task_id, result, state, *details, **options)
-        return self.ensure(store, ()) if state in _NEEDED else store()
-
-    def _set_with_state(self, key: Any, value: Any, state: str) -> None:
-        """Store a task's meta, tell who listens and, at its end, wake who waits for it."""
-        # All or nothing in one round trip: a result without its wake-up would be found late.
-        lifetime = self.failure_expires if state == states.FAILURE else None
+    def _set(self, key: Any, value: Any, expires: float | None = None) -> None:
+        """Store a group and tell who listens, as Celery does with a command that is going."""
         with self.client.pipeline() as pipe:
-            pipe.set(key, value, ex=(self.expires if lifetime is None else lifetime) or None)
+            pipe.set(key, value, ex=(self.expires if expires is None else expires) or None)
             pipe.publish(key, value)
-            if state in states.READY_STATES:
-                wake = self._deployment.wake_key(self._strip_prefix(bytes_to_str(key)))
-                pipe.lpush(wake, b"1")
-                pipe.expire(wake, WAKE_SECONDS)
             pipe.execute()
 
 
@@ -152,6 +307,13 @@ def _decode(payload: bytes | str) -> Any:
     if isinstance(payload, str) or payload[:1] in _JSON_STARTS:
         return loads(payload, content_type="application/json", content_encoding="utf-8")
     return codec.decode(payload)
+
+
+def _is_stopping() -> bool:
+    """Say whether this very process is a worker that was told to stop."""
+    worker = sys.modules.get("celery.worker.state")  # which no app that only enqueues loads
+    flags = (getattr(worker, name, None) for name in ("should_stop", "should_terminate"))
+    return any(flag is not None and flag is not False for flag in flags)  # 0 is an exit status
 
 
 def _holds_arrays(value: Any) -> bool:

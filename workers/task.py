@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 from contract import codec
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
-from contract.envelope import HEADER, Envelope
+from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import GristmillError, JobCancelled, TransientError
 from contract.operation import Operation
 from contract.results import Answer
@@ -31,6 +31,11 @@ class Task(celery.Task):
 
     Request = "workers.request:Request"
     Strategy = "workers.intake:strategy"
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Leave a job alone that ended in an earlier delivery, but for what that left untold."""
+        if _is_redelivered(self.request) and self.backend.finish(self.request):
+            raise Ignore(f"job {task_id}: ended in an earlier delivery")
 
 
 class OperationTask(Task):
@@ -117,6 +122,13 @@ class Watch:
                 self._told_at = now
                 with _broker():
                     self._task.update_state(state=PROGRESS, meta={"progress": progress})
+
+
+def _is_redelivered(request: Any) -> bool:
+    delivery = Delivery.from_header(request.get(DELIVERY))
+    if delivery is not None and delivery.lost + delivery.returned:
+        return True
+    return bool((request.delivery_info or {}).get("redelivered"))
 
 
 @contextlib.contextmanager

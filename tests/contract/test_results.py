@@ -19,7 +19,8 @@ from kombu.utils import json as kombu_json
 from contract import codec, errors
 from contract.deployment import Deployment
 from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
-from contract.results import SCHEME, WAKE_SECONDS, Answer, Backend, error_from_meta, read_meta
+from contract.result_store import WAKE_SECONDS
+from contract.results import SCHEME, Answer, Backend, error_from_meta, read_meta
 from gristmill.server import EmbeddedServer
 
 FIELDS = {"mean": 2.0, "scores": np.array([[1.0, np.nan]]), "warnings": ("a",), "count": 3}
@@ -161,7 +162,7 @@ def test_an_answer_becomes_lists_where_json_carries_it() -> None:
 
 @pytest.mark.parametrize("state", sorted(states.READY_STATES))
 def test_the_end_of_a_job_wakes_its_waiters_for_a_while(backend: Backend, raw, state: str) -> None:
-    raw.delete("results:gristmill:wake:woken")
+    raw.delete("results:gristmill:wake:woken", "results:celery-task-meta-woken")
     backend.store_result("woken", ValueError("x") if state != "SUCCESS" else 1, state)
     assert raw.lrange("results:gristmill:wake:woken", 0, -1) == [b"1"]
     assert 0 < raw.ttl("results:gristmill:wake:woken") <= WAKE_SECONDS
@@ -169,6 +170,7 @@ def test_the_end_of_a_job_wakes_its_waiters_for_a_while(backend: Backend, raw, s
 
 @pytest.mark.parametrize("state", ["STARTED", "PROGRESS", "RETRY", "RECEIVED"])
 def test_a_state_on_the_way_wakes_nobody(backend: Backend, raw, state: str) -> None:
+    raw.delete("results:celery-task-meta-on-the-way")
     backend.store_result("on-the-way", ValueError("x") if state == "RETRY" else {}, state)
     assert not raw.exists("results:gristmill:wake:on-the-way")
     assert backend.get_task_meta("on-the-way")["status"] == state

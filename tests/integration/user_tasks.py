@@ -32,6 +32,13 @@ def wait(seconds: float) -> str:
     return "done"
 
 
+@app.task(name="user.text")
+def text(seconds: float, size: int) -> str:
+    """Wait, and return a text of so many characters."""
+    time.sleep(seconds)
+    return size * "x"
+
+
 @app.task(name="user.slow", bind=True)
 def slow(self, seconds: float, key: str) -> str:
     """Count starts and ends in Redis, so that a test sees how often it ran."""

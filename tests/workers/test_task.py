@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 
 import native_c.mcts
 from contract import codec, errors
-from contract.envelope import HEADER, Envelope
+from contract.envelope import DELIVERY, HEADER, Envelope
 from contract.families import operations
 from contract.results import Answer, read_meta
 from workers.task import CANCEL_SECONDS, PROGRESS, PROGRESS_SECONDS, OperationTask, Task, Watch
@@ -59,6 +59,44 @@ def steps(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(native_c.mcts, "ucb1_selection", kernel)
     return taken
+
+
+# --- Deliveries ---
+
+ONCE = {"inbox": "inbox", "tag": "1", "lost": 0, "returned": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "runs"),
+    [
+        ({}, True),
+        ({DELIVERY: ONCE}, True),
+        ({DELIVERY: {**ONCE, "lost": 1}}, False),
+        ({DELIVERY: {**ONCE, "returned": 1}}, False),
+        ({"delivery_info": {"redelivered": True}}, False),
+    ],
+)
+@pytest.mark.parametrize("ended", ["SUCCESS", "FAILURE", "REVOKED"])
+def test_a_job_that_ended_in_an_earlier_delivery_does_not_run_again(
+    task: OperationTask, changes: dict[str, Any], runs: bool, ended: str
+) -> None:
+    task.backend.store_result("7", errors.ComputeError("x") if ended != "SUCCESS" else {}, ended)
+    task.push_request(**{"id": "7", "retries": 0, "delivery_info": {}, **changes})
+    try:
+        if runs:
+            task.before_start("7", (), {})
+        else:
+            with pytest.raises(Ignore, match="job 7: ended in an earlier delivery"):
+                task.before_start("7", (), {})
+    finally:
+        task.pop_request()
+    assert meta(task)["status"] == ended
+
+
+def test_a_second_delivery_of_a_job_that_has_not_ended_runs(task: OperationTask) -> None:
+    task.push_request(id="7", retries=0, **{DELIVERY: {**ONCE, "lost": 1}})
+    task.before_start("7", (), {})
+    task.pop_request()
 
 
 # --- What it is ---
