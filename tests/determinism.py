@@ -137,6 +137,10 @@ def _with_gaps() -> Request:
     return {"values": values, "percentiles": [99.9, 0, 12.5], "ddof": 0, "nan_policy": "omit"}
 
 
+def _zeros() -> Request:
+    return {"values": np.where(_series()[:140_001] > 0, 0.0, -0.0), "percentiles": [0, 30, 100]}
+
+
 def _windows(**more: Any) -> Request:
     rng = np.random.default_rng(6)
     return {
@@ -181,7 +185,7 @@ def _magnitude(request: Request) -> float:
 
 
 def _mean_magnitude(request: Request) -> float:
-    return float(np.nanmean(np.abs(request["values"])))
+    return _magnitude(request) / max(1, np.count_nonzero(~np.isnan(request["values"])))
 
 
 _POLICIES = ("ucb1", "thompson", "epsilon_greedy", "softmax")
@@ -193,7 +197,7 @@ _SHAPE: Final = Within(relative=1e-12, absolute=1e-11)
 PROMISES: Final = (
     Promise(
         "analytics.basic_statistics",
-        {"plain": lambda: {"values": _series()}, "gaps": _with_gaps},
+        {"plain": lambda: {"values": _series()}, "gaps": _with_gaps, "zeros": _zeros},
         backends={
             "sum": Within(0.0, 1e-14, "the sum of magnitudes", _magnitude),
             "mean": Within(0.0, 1e-14, "the mean of magnitudes", _mean_magnitude),

@@ -40,7 +40,9 @@ def basic_statistics(
             found |= _moments(values, ddof, found["range"])
         if percentiles is not None:
             found |= _orders(values, percentiles, at_percentiles)
-    return {name: float(value) for name, value in found.items()} | counts
+            at_percentiles += 0.0
+    # Adding zero makes zeros of both signs one: which of equal values is found is nobody's choice.
+    return {name: float(value) + 0.0 for name, value in found.items()} | counts
 
 
 _OTHERS: Final = (

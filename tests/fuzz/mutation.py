@@ -1,6 +1,7 @@
 """Changes messages at random: their bytes, and what these stand for."""
 
 import json
+import math
 import random
 import struct
 from collections.abc import Callable, Sequence
@@ -65,6 +66,9 @@ def _restructure(data: bytes, others: Sequence[bytes], draw: random.Random) -> b
     head = draw.randrange(2)
     try:
         value = msgpack.unpackb(data[head:], strict_map_key=False, raw=False)
+        if isinstance(value, dict) and value and draw.random() < 0.1:
+            pairs = [*value.items(), draw.choice(list(value.items()))]  # a key that comes twice
+            return data[:head] + msgpack.Packer().pack_map_pairs(pairs)
         return data[:head] + msgpack.packb(_vary(value, draw))
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException, RecursionError):
         return _flip(data, others, draw)
@@ -93,11 +97,27 @@ def _vary(value: Any, draw: random.Random) -> Any:
         return [*value[:at], _vary(value[at], draw), *value[at + 1 :]]
     if isinstance(value, msgpack.ExtType) and draw.random() < 0.9:
         return msgpack.ExtType(value.code, _vary_array(value.data, draw))
+    if draw.random() < 0.3:
+        return _disguise(value, draw)
     return draw.choice(_REPLACEMENTS)(draw)
+
+
+def _disguise(value: Any, draw: random.Random) -> Any:
+    """Return what looks like `value`: another type that may equal it, or a nest around it."""
+    if isinstance(value, int | float) and math.isfinite(value) and draw.random() < 0.7:
+        return draw.choice((float(value), bool(value), int(value), str(value), -value))
+    if isinstance(value, str) and draw.random() < 0.7:
+        return draw.choice((value.encode(), list(value), value.upper()))
+    for _ in range(draw.choice((1, 1, 1, 14, 15, 16, 17, 40))):
+        value = {"": value} if draw.random() < 0.3 else [value]
+    return value
 
 
 def _vary_array(data: bytes, draw: random.Random) -> bytes:
     """Change the elements of an array, its type, or its shape, of which the first may fit."""
+    if draw.random() < 0.25:
+        head = bytes([draw.randrange(8), draw.randrange(10)])
+        return head[:1] + data[1:] if draw.random() < 0.5 else data[:1] + head[1:] + data[2:]
     if len(data) < 16:
         return data + b"\0"
     if draw.random() < 0.5:

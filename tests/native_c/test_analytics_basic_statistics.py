@@ -99,6 +99,14 @@ def by_numpy(values: Series, percentiles: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("n", [1, 2, 40, 5_000])
+def test_of_zeros_of_both_signs_the_answer_is_the_positive_one(n: int) -> None:
+    values = SHAPES["both_zeros"](n)
+    found = analytics.basic_statistics(np.append(values, -0.0), percentiles=[0, 50, 100])
+    for name in ("sum", "mean", "min", "max", "range", "median", "mad", "iqr", "percentiles"):
+        assert not np.signbit(found[name]).any(), name
+
+
 def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two results are equal in every bit, both zeros and all NaN taken for one."""
     return one.keys() == other.keys() and all(
