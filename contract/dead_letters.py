@@ -162,7 +162,6 @@ class DeadLetters:
         delivery: Delivery,
         reason: str,
         *,
-        queue: str = "",
         job: str = "",
         task: str = "",
         worker: str = "",
@@ -173,6 +172,7 @@ class DeadLetters:
         holds it now. In the same moment the entry is acknowledged and its counts are forgotten.
         """
         keys = [self._key, delivery.inbox, self._deployment.counts_key]
+        queue = delivery.queue.removeprefix(self._deployment.prefix)
         told = _told(reason, queue, job, task, worker)
         letter_id = self._add(keys=keys, args=[delivery.tag, *self._bounds, *told])
         return None if letter_id is None else _text(letter_id)

@@ -92,12 +92,17 @@ class Delivery:
 
     #: Full key of the hash that holds what its worker has not acknowledged.
     inbox: str
-    #: The message's field there.
+    #: The message's field there: its number, a blank and the key of its queue.
     tag: str
     #: Processes that died while they ran it.
     lost: int = 0
     #: Workers whose lease ran out while they held it.
     returned: int = 0
+
+    @property
+    def queue(self) -> str:
+        """Full key of the queue that the message came from; "" where the tag does not tell."""
+        return self.tag.partition(" ")[2]
 
     def to_header(self) -> dict[str, Any]:
         """Return the delivery as the header's plain value."""

@@ -2,31 +2,29 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+import redis
+from celery import states
 from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, NotRegistered
-from celery.signals import task_unknown
+from celery.signals import task_rejected, task_unknown
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.strategy import default
 
 from contract import codec
 from contract.arrays import describe
-from contract.envelope import HEADER
-from contract.errors import MessageError
+from contract.envelope import DELIVERY, HEADER
+from contract.errors import InternalError, MessageError
+from contract.events import Events
+from contract.outages import is_passing
+from workers.burial import bury, delivery_of, deployment_of, verdict
+from workers.reading import CONTENT_TYPES, NOT_DECODED, ReadingPool, read
 from workers.summaries import shorten
 
 logger = get_logger(__name__)
-
-#: Content types that jobs may have.
-_CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
-
-#: What the body of a message must be.
-A_TRIPLE: Final = "a list of arguments, a map of fields and a map of what is embedded"
-
-#: Arguments and embedded signatures of a message whose body the parent leaves alone.
-NOT_DECODED: Final[tuple[Any, ...]] = ((), {}, {})
 
 #: What Celery's headers hold where they are not null. It takes that for granted, in the parent,
 #: where a time limit that is text, say, would end the worker.
@@ -45,6 +43,25 @@ _HEADERS: Final = {
 _MALFORMED: Final = (InvalidTaskError, KeyError, TypeError, ValueError, AttributeError)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a message is not run."""
+
+    #: What its caller gets.
+    fault: Exception
+    #: What its dead letter counts as, a label of the event.
+    kind: str = "malformed"
+    #: What could not be read of it, a label of the event `decode_error`; "" for a job given up.
+    unread: str = ""
+    #: What the log and the dead letter say; "" for what the caller is told.
+    said: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What the log and the dead letter say."""
+        return self.said or str(self.fault)
+
+
 class Consumer(CeleryConsumer):
     """Celery's consumer, which no message can end: `worker_consumer` in the settings."""
 
@@ -56,12 +73,27 @@ class Consumer(CeleryConsumer):
             try:
                 return handle(message)
             except _MALFORMED as error:
-                _fail(
-                    self.app.backend, message, MessageError(f"message: {error}, expected a task's")
-                )
-                return message.ack_log_error(logger, self.connection_errors)
+                return self._refuse(message, f"message: {error}, expected a task's")
 
         return take
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Refuse a message that names no task."""
+        self._refuse(message, "task: none, expected a message of Celery's")
+        task_rejected.send(sender=self, message=message, exc=None)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Refuse a message that Celery finds no task's."""
+        self._refuse(message, f"message: {exc}, expected a task's")
+        task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Refuse a message of the first protocol, or of none, whose body is not readable."""
+        self._refuse(message, f"message: {exc}, expected a body in its content type", "body")
+
+    def _refuse(self, message: Any, said: str, unread: str = "headers") -> None:
+        refuse(self.app, message, Refusal(MessageError(said), unread=unread))
+        message.ack_log_error(logger, self.connection_errors)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Fail a job of a task that is not here: a line in the log, and its caller knows."""
@@ -70,7 +102,8 @@ class Consumer(CeleryConsumer):
         # What stock clients know is left as Celery has it: the name, and nothing else.
         fault = NotRegistered(f"{name}, expected {known}" if HEADER in message.headers else name)
         job_id = _job_id(message)
-        _fail(self.app.backend, message, fault, f"unknown task, expected {known}")
+        said = f"unknown task, expected {known}"
+        refuse(self.app, message, Refusal(fault, kind="unknown_task", said=said))
         message.reject_log_error(logger, self.connection_errors)
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=job_id, exception=repr(fault))
@@ -84,57 +117,91 @@ def _expected(name: object, known: Iterable[str]) -> str:
     return f"one of {', '.join([task for task in ours if task.startswith(family)] or ours)}"
 
 
+class _Consumer:
+    """A consumer as Celery's strategy sees it: with a pool that reads bodies as we do."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self.pool = ReadingPool(consumer.pool)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     """Return the handler of one task's messages, as Celery's `Task.Strategy` asks for."""
-    handle = default(task, app, consumer)
-
-    def refuse(message: Any, fault: MessageError, ack: Any) -> None:
-        _fail(task.backend, message, fault)
-        ack(logger, consumer.connection_errors)
+    handle = default(task, app, _Consumer(consumer))
 
     def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
-        if body is None:  # protocol 2: the body has not been read
-            fault = _fault(message)
-            if fault is not None:
-                return refuse(message, fault, ack)
-            # Celery would decode the body here, in the parent, to send the arguments through the
-            # pipe a second time. The child decodes it, under our limits; a bad one fails there.
-            message._decoded_cache = NOT_DECODED
-            _shorten_summaries(message.headers)
-        elif not _job_id(message):  # protocol 1; its result would have no place
-            return refuse(message, MessageError("id: none, expected a job's"), ack)
-        try:
-            return handle(message, body, ack, reject, callbacks)
-        except _MALFORMED as error:
-            return refuse(message, MessageError(f"headers: {error}, expected a task's"), ack)
+        refusal = _given_up(app, message) or _look(message, body)
+        if refusal is None:
+            if body is None:
+                # Celery would decode the body here, in the parent, to send the arguments through
+                # the pipe a second time. The child decodes it, under our limits.
+                message._decoded_cache = NOT_DECODED
+                _shorten_summaries(message.headers)
+            try:
+                return handle(message, body, ack, reject, callbacks)
+            except _MALFORMED as error:
+                fault = MessageError(f"headers: {error}, expected a task's")
+                refusal = Refusal(fault, unread="headers")
+        refuse(app, message, refusal)
+        return ack(logger, consumer.connection_errors)
 
     return take
 
 
-def _fault(message: Any) -> MessageError | None:
+def _given_up(app: Any, message: Any) -> Refusal | None:
+    """Return why a job is not to be run again that has cost too much already."""
+    delivery = delivery_of(message)
+    said = verdict(delivery)
+    if not said:
+        return None
+    deployment, kind = deployment_of(app), "lost" if delivery and delivery.lost else "returned"
+    Events(app.backend.client, deployment).count("poison", reason=kind)
+    name = message.headers.get("task")
+    fault = InternalError(f"{name}: given up, {said}, expected it to end", "")
+    return Refusal(fault, kind="poison")
+
+
+def _look(message: Any, body: Any) -> Refusal | None:
     """Return what is wrong with a message as far as it shows without decoding it."""
-    if message.content_type not in _CONTENT_TYPES:
-        expected = " or ".join(_CONTENT_TYPES)
-        return MessageError(f"content type: {describe(message.content_type)}, expected {expected}")
+    if body is not None:  # protocol 1, which had to be read; its result would have no place
+        return None if _job_id(message) else _refusal("headers", "id: none, expected a job's")
+    if message.content_type not in CONTENT_TYPES:
+        was, expected = describe(message.content_type), " or ".join(CONTENT_TYPES)
+        return _refusal("content_type", f"content type: {was}, expected {expected}")
+    if not isinstance(message.content_encoding, str | None):
+        was = describe(message.content_encoding)
+        return _refusal("content_type", f"content encoding: {was}, expected text")
     if getattr(message, "compression", None) is not None:
-        return MessageError(f"compression: {describe(message.compression)}, expected none")
+        was = describe(message.compression)
+        return _refusal("compression", f"compression: {was}, expected none")
     if not isinstance(message.body, bytes | str):
-        return MessageError(f"message: body {describe(message.body)}, expected bytes or text")
+        was = describe(message.body)
+        return _refusal("body", f"message: body {was}, expected bytes or text")
     if len(message.body) > codec.INLINE.max_bytes:
         limit = codec.INLINE.max_bytes
-        return MessageError(f"message: {len(message.body)} bytes, expected at most {limit}")
-    return _fault_of_headers(message.headers)
+        said = f"message: {len(message.body)} bytes, expected at most {limit}"
+        return _refusal("too_large", said, kind="too_large")
+    return _look_at_headers(message.headers)
 
 
-def _fault_of_headers(headers: Mapping[str, Any]) -> MessageError | None:
+def _look_at_headers(headers: Mapping[str, Any]) -> Refusal | None:
     for name, kinds in _HEADERS.items():
         value = headers.get(name)
         if value is not None and not isinstance(value, kinds):
-            return MessageError(f"{name}: {describe(value)}, expected {kinds[0].__name__}")
+            said = f"{name}: {describe(value)}, expected {kinds[0].__name__}"
+            return _refusal("headers", said)
     limits = headers.get("timelimit") or (None, None)
     if len(limits) != 2 or not all(isinstance(limit, int | float | None) for limit in limits):
-        return MessageError(f"timelimit: {describe(limits)}, expected two numbers of seconds")
+        said = f"timelimit: {describe(limits)}, expected two numbers of seconds"
+        return _refusal("headers", said)
     return None
+
+
+def _refusal(unread: str, said: str, kind: str = "malformed") -> Refusal:
+    return Refusal(MessageError(said), kind=kind, unread=unread)
 
 
 def _shorten_summaries(headers: dict[str, Any]) -> None:
@@ -144,22 +211,43 @@ def _shorten_summaries(headers: dict[str, Any]) -> None:
             headers[name] = shorten(headers[name])
 
 
-def _fail(backend: Any, message: Any, fault: Exception, said: str = "") -> None:
-    """Give the caller of a job that cannot be run a failed result; `said`: the log's words."""
+def refuse(app: Any, message: Any, refusal: Refusal) -> None:
+    """Give the caller of a job that is not run a failed result, and keep its message.
+
+    In this order, so that an end of this process in between leaves the message where it was: it is
+    refused again. A result that stands already stays. The message is then to be acknowledged.
+    """
     job_id = _job_id(message)
-    logger.error("job %s of %s refused: %s", job_id, message.headers.get("task"), said or fault)
-    if job_id:
-        backend.mark_as_failure(job_id, fault, request=_context(message, job_id))
+    task = message.headers.get("task")
+    logger.error("job %s of %s refused: %s", job_id, task, refusal.reason)
+    if refusal.unread:
+        events = Events(app.backend.client, deployment_of(app))
+        events.count("decode_error", reason=refusal.unread)
+    try:
+        if job_id and _end(app.backend, job_id, refusal, _context(message, job_id)):
+            return  # this was the echo of a job that has ended well
+        bury(app, message, refusal.reason, refusal.kind)
+    except Exception as error:
+        if is_passing(error):
+            # As the consumer knows it: it connects again, and the message comes again.
+            raise redis.ConnectionError(f"job {job_id} waits to be refused: {error}") from error
+        logger.exception("job %s of %s was refused, and not all was done", job_id, task)
 
 
-def _context(message: Any, job_id: str) -> Context | None:
-    """Return what Celery needs to tell a chord and the errbacks; None where nobody can read it."""
+def _end(backend: Any, job_id: str, refusal: Refusal, context: Context) -> bool:
+    """End a job with a failure; say whether it has another end already."""
+    backend.mark_as_failure(job_id, refusal.fault, request=context)
+    return backend.get_state(job_id) in (states.SUCCESS, states.REVOKED)
+
+
+def _context(message: Any, job_id: str) -> Context:
+    """Return what Celery needs to tell a chord and the errbacks, as far as it can be read."""
+    known = {"id": job_id, DELIVERY: message.headers.get(DELIVERY)}
     with contextlib.suppress(Exception):  # headers and a body of anybody's
-        if "task" in message.headers and message.content_type in _CONTENT_TYPES:
-            message._decoded_cache = None  # it may be NOT_DECODED
-            _, _, embed = message.decode()
-            return Context({**message.headers, **embed, "id": job_id})
-    return None
+        if "task" in message.headers and len(message.body) <= codec.INLINE.max_bytes:
+            _, _, embed = read(message.body, message.content_type, message.content_encoding)
+            return Context({**message.headers, **embed, **known})
+    return Context(known)
 
 
 def _job_id(message: Any) -> str | None:

@@ -2,17 +2,17 @@
 
 import logging
 import os
+import traceback
 from typing import Any
 
 from celery import signals
-from celery.exceptions import InvalidTaskError
+from celery.app.task import Context
 from celery.utils.log import get_logger
 
 import native_c
 from contract.deployment import PREFIX_VARIABLE, Deployment
-from contract.errors import MessageError
+from contract.errors import InternalError
 from contract.families import operations
-from workers.intake import A_TRIPLE
 
 logger = get_logger(__name__)
 
@@ -24,7 +24,7 @@ def connect() -> None:
     signals.celeryd_after_setup.connect(share_cores, weak=False)
     signals.celeryd_after_setup.connect(load_kernels, weak=False)
     signals.worker_ready.connect(tell, weak=False)
-    signals.task_internal_error.connect(refuse, weak=False)
+    signals.task_internal_error.connect(fail, weak=False)
 
 
 def share_cores(instance: Any, **_: Any) -> None:
@@ -55,11 +55,11 @@ def load_kernels(**_: Any) -> None:
         raise SystemExit(f"gristmill: {error}") from None
 
 
-def refuse(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    """Give the caller of a job whose fields are no map a failed result; Celery gives none."""
-    if isinstance(exception, InvalidTaskError):
-        fault = MessageError(f"message: {exception}, expected {A_TRIPLE}")
-        sender.backend.mark_as_failure(task_id, fault)
+def fail(sender: Any, task_id: str, request: Any, exception: BaseException, **_: Any) -> None:
+    """End a job in whose surroundings Celery failed, its callbacks, say; Celery tells nobody."""
+    said = f"{sender.name}: {type(exception).__name__}: {exception}"
+    fault = InternalError(said, "".join(traceback.format_exception(exception)))
+    sender.backend.mark_as_failure(task_id, fault, request=Context(request))
 
 
 def tell(**_: Any) -> None:

@@ -1,5 +1,6 @@
-"""Celery's request, mended where one bad job could end a worker or loop for ever."""
+"""Celery's request, mended where one bad job could end a worker, loop, or end in silence."""
 
+import re
 from functools import cached_property
 from typing import Any, Final
 
@@ -11,20 +12,19 @@ from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
 
-from contract.deployment import Deployment
 from contract.errors import ComputeError, GristmillError, InternalError, MessageError
-from workers.intake import A_TRIPLE, NOT_DECODED
+from contract.events import Events
+from contract.outages import is_passing
+from workers.burial import MAX_LOST, bury, delivery_of, deployment_of
+from workers.reading import NOT_DECODED, NotRun, read
 
 logger = get_logger(__name__)
 
-#: Deliveries after which a job that keeps killing its worker process is given up.
-MAX_DELIVERIES: Final = 3
-
-#: What a child raises before a job begins, where its body is no list of three.
-_NO_TRIPLE: Final = (ValueError, TypeError, AttributeError)
-
 #: Seconds that a job's losses, and the word to stop it, are remembered.
 _REMEMBERED_SECONDS: Final = 24 * 3600
+
+#: How billiard names the signal that a process died of.
+_SIGNAL: Final = re.compile(r"\((SIG\w+)\)")
 
 
 class Request(CeleryRequest):
@@ -33,14 +33,17 @@ class Request(CeleryRequest):
     What is embedded in the body (callbacks, chord) is needed there when a worker process was lost.
     """
 
+    #: What `acknowledge` does while the end of the job is being stored: nothing but this note.
+    _is_held = _wants_ack = False
+    #: Whether the job's process died, so that its return to the queue counts against it.
+    _is_loss = False
+
     @cached_property
     def _payload(self) -> Any:
         if self._decoded:  # protocol 1, which the intake had to read
             return self.body
-        self.message._decoded_cache = None  # NOT_DECODED, by the intake
         try:
-            args, kwargs, embed = self.message.decode()
-            return list(args), dict(kwargs), dict(embed or {})
+            return read(self.body, self.content_type, self.content_encoding)
         except Exception:
             return NOT_DECODED
 
@@ -51,23 +54,87 @@ class Request(CeleryRequest):
         if self._already_revoked:
             # Its process ends because we ended it: no failure, and nothing to run again.
             return self._stay_revoked()
-        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        error = _error_of(exc_info)
+        if isinstance(error, NotRun):
+            # Raised beside the job, so nobody has stored it.
+            error, return_ok = error.args[0], False
+            exc_info = _info(error)
+        kind = _kind_of(error)
         if isinstance(error, MemoryError):
             # Celery re-raises it in the worker's parent process, which ends.
             exc_info = _info(ComputeError(f"{self.name}: out of memory ({error})"))
-        elif self._is_lost(error) and self._is_given_up():
-            said = f"{self.name}: its worker process died {MAX_DELIVERIES} times ({error})"
-            exc_info = _info(InternalError(said, ""))
-        elif not (return_ok or isinstance(error, GristmillError)) and isinstance(error, _NO_TRIPLE):
-            exc_info = _info(MessageError(f"message: {error}, expected {A_TRIPLE}"))
-        return super().on_failure(exc_info, send_failed_event, return_ok)
+        elif self._is_lost(error):
+            self._is_loss = True
+            self._count("worker_lost", signal=_signal_of(error))
+            if self._is_given_up() and not self._success_was_stored():
+                self._count("poison", reason="lost")
+                exc_info = _info(self._given_up(error))
+                kind = "poison"
+        self._end(exc_info, send_failed_event, return_ok, kind)
+        return None
+
+    def _end(self, exc_info: Any, send_failed_event: bool, return_ok: bool, kind: str) -> None:
+        """Store a failure, then keep the message of a job that none can run, then acknowledge.
+
+        In this order, so that an end of this process in between leaves the message to be delivered
+        again. Celery's would acknowledge first, and then nobody would ever store the failure.
+        """
+        self._is_held = True
+        try:
+            self._store_end(exc_info, send_failed_event, return_ok)
+            if kind:
+                bury(self.app, self.message, str(_error_of(exc_info)), kind)
+        except Exception:
+            logger.exception("job %s: its end waits for the broker, and it comes again", self.id)
+            self._is_held = self._is_loss = False
+            self.reject(requeue=True)
+        self._is_held = False
+        if self._wants_ack:
+            self.acknowledge()
+
+    def _store_end(self, exc_info: Any, send_failed_event: bool, return_ok: bool) -> None:
+        """Let Celery record a failure; raise where the broker may take it later."""
+        try:
+            super().on_failure(exc_info, send_failed_event, return_ok)
+        except Exception as error:
+            if is_passing(error) or is_passing(error.__cause__):
+                raise
+            # Such as an errback that cannot be called, which would fail each time.
+            logger.exception("job %s: not all that follows from its failure was done", self.id)
+            self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message, once the job's end is stored."""
+        if self._is_held:
+            self._wants_ack = True
+        else:
+            super().acknowledge()
+
+    def reject(self, requeue: bool = False) -> None:
+        """Put the message back to its queue, or make a dead letter of it."""
+        if self.acknowledged:
+            return
+        if not requeue:
+            bury(self.app, self.message, "rejected by its task or its settings", "malformed")
+        elif self._is_loss:
+            self._return_lost()
+        super().reject(requeue)
+
+    def _return_lost(self) -> None:
+        """Put the message back and count the loss in one step; other transports have none."""
+        requeue = getattr(self.message.channel, "requeue_lost", None)
+        if requeue is not None and self._delivery is not None:
+            try:
+                requeue(self._delivery.tag)
+            except self._connection_errors as error:
+                logger.error("job %s: its lost process was not counted: %s", self.id, error)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Stop a running job: by a signal to its process or, where it has none, by a word to it."""
         if getattr(pool.terminate_job, "__func__", None) is not BasePool.terminate_job:
             super().terminate(pool, signal)
         else:  # threads; the job looks for the word between its steps and revokes itself
-            key = self._deployment.cancel_key(self.id)
+            key = deployment_of(self.app).cancel_key(self.id)
             self.task.backend.client.set(key, b"1", ex=_REMEMBERED_SECONDS)
 
     def _stay_revoked(self) -> None:
@@ -77,29 +144,57 @@ class Request(CeleryRequest):
             error = TaskRevokedError("terminated")
             backend.store_result(self.id, error, states.REVOKED, request=self._context)
 
-    @property
-    def _deployment(self) -> Deployment:
-        options = self.app.conf.result_backend_transport_options
-        return Deployment(prefix=options.get("global_keyprefix", ""))
+    @cached_property
+    def _delivery(self) -> Any:
+        return delivery_of(self.message)
+
+    def _count(self, event: str, **labels: str) -> None:
+        Events(self.task.backend.client, deployment_of(self.app)).count(event, **labels)
 
     def _is_lost(self, error: object) -> bool:
-        """Tell whether the job's process died by itself: one that we ended is no loss."""
-        return isinstance(error, WorkerLostError | SystemExit) and not self._already_cancelled
+        """Tell whether the job's process died by itself, and the job is to run again for that."""
+        is_death = isinstance(error, WorkerLostError | SystemExit) and not self._already_cancelled
+        runs_again = self.task.acks_late and self.task.reject_on_worker_lost
+        return bool(is_death and runs_again and not self.task.retry_on_worker_lost)
 
     def _is_given_up(self) -> bool:
-        """Count a lost worker process against the job; True once it has cost enough of them."""
-        key = self._deployment.key("losses", self.id)
+        """Count a lost process against the job; True once it has cost enough of them."""
+        if self._delivery is not None:  # where the message goes back, it is counted with it
+            return bool(self._delivery.lost + 1 >= MAX_LOST)
+        key = deployment_of(self.app).key("losses", self.id)
         try:
             with self.task.backend.client.pipeline() as pipe:
                 losses, _ = pipe.incr(key).expire(key, _REMEMBERED_SECONDS).execute()
         except Exception:
             logger.exception("job %s: its lost worker process could not be counted", self.id)
             return False
-        return int(losses) >= MAX_DELIVERIES
+        return int(losses) >= MAX_LOST
+
+    def _given_up(self, error: object) -> InternalError:
+        how = str(error).partition(": ")[2].partition(" Job:")[0].rstrip(".") or repr(error)
+        said = f"its process died {MAX_LOST} times, the last one of {how}"
+        return InternalError(f"{self.name}: given up, {said}, expected it to end", "")
+
+
+def _error_of(exc_info: Any) -> Any:
+    return getattr(exc_info.exception, "exc", exc_info.exception)
+
+
+def _kind_of(error: object) -> str:
+    """Return what a dead letter for an error counts as; "" for an error that needs none."""
+    if not isinstance(error, MessageError):
+        return ""
+    return "version" if str(error).startswith("version:") else "malformed"
+
+
+def _signal_of(error: object) -> str:
+    """Return the name of the signal that a process died of; "" where it exited."""
+    found = _SIGNAL.search(str(error))
+    return found[1] if found else ""
 
 
 def _info(error: GristmillError) -> Any:
     try:
-        raise error
+        raise error from None
     except GristmillError:
         return ExceptionInfo()

@@ -57,7 +57,7 @@ class OperationTask(Task):
         self.name = operation.name
         self.__doc__ = operation.__doc__
 
-    def run(self, *args: Any, **kwargs: Any) -> Answer:
+    def run(self, /, *args: Any, **kwargs: Any) -> Answer:
         """Run the operation and return its result's fields, JSON-ready where the job is JSON."""
         header = self.request.get(HEADER)
         watch = Watch(self)

@@ -44,7 +44,12 @@ def bounded(raw: Any, deployment: Deployment, **bounds: int) -> DeadLetters:
 
 def held(raw: redis.Redis, deployment: Deployment, entry: bytes) -> Delivery:
     """Put an entry into a worker's inbox, counted as lost once and returned twice."""
-    delivery = Delivery(inbox=deployment.inbox_key("w"), tag="mcts\01", lost=1, returned=2)
+    delivery = Delivery(
+        inbox=deployment.inbox_key("w"),
+        tag=f"1 {deployment.prefix}mcts\x06\x163",
+        lost=1,
+        returned=2,
+    )
     raw.hset(delivery.inbox, delivery.tag, entry)
     raw.hset(deployment.counts_key, mapping=counts(entry) | {"other:lost": 1})
     return delivery
@@ -179,9 +184,10 @@ def test_a_full_server_keeps_letters_all_the_same(tmp_path) -> None:
 
 def test_a_buried_entry_leaves_the_inbox_and_its_counts(letters, raw, deployment) -> None:
     delivery = held(raw, deployment, EVERY_BYTE)
-    letter_id = letters.bury(delivery, "it killed", **TOLD)
+    letter_id = letters.bury(delivery, "it killed", job="7", task="mcts.ucb1_selection")
     letter = letters.get(letter_id)
     assert (letter.raw, letter.reason, letter.job) == (EVERY_BYTE, "it killed", "7")
+    assert letter.queue == "mcts\x06\x163"
     assert not raw.exists(delivery.inbox)
     assert raw.hkeys(deployment.counts_key) == [b"other:lost"]
 
@@ -189,7 +195,7 @@ def test_a_buried_entry_leaves_the_inbox_and_its_counts(letters, raw, deployment
 def test_what_a_worker_holds_no_longer_it_cannot_bury(letters, raw, deployment) -> None:
     delivery = held(raw, deployment, b"x")
     raw.delete(delivery.inbox)
-    assert letters.bury(delivery, "it killed", **TOLD) is None
+    assert letters.bury(delivery, "it killed", job="7", task="mcts.ucb1_selection") is None
     assert letters.size() == 0
     assert raw.hlen(deployment.counts_key) == 3  # the next holder's affair
 

@@ -102,16 +102,6 @@ def test_a_kernel_job_whose_child_was_killed_ends(own, long_job) -> None:
     assert worker.log().count(f"[{job.id}] succeeded") == 1
 
 
-def test_a_job_that_kills_every_child_is_given_up(harmed, raw) -> None:
-    worker, client = harmed
-    error = error_from_meta(meta_of(client, send(client, "user.killer", "killer"), seconds=60))
-    assert isinstance(error, InternalError)
-    assert "died 3 times" in str(error)
-    assert raw.get("killer:starts") == b"3"
-    assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
-    assert worker.alive()
-
-
 def test_a_cancelled_job_does_not_run(harmed) -> None:
     worker, client = harmed
     busy = send(client, "user.slow", 1.0, "busy")

@@ -1,11 +1,16 @@
 """Tasks of a user's own, which run in the same workers: `-I tests.integration.user_tasks`."""
 
+import ctypes
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+import native_c
 from workers import app
 
 
@@ -49,8 +54,30 @@ def slow(self, seconds: float, key: str) -> str:
     return "done"
 
 
+def overflow(_: int = 0) -> list[Any]:
+    """Recur through C until its stack is full."""
+    sys.setrecursionlimit(10**9)
+    return list(map(overflow, [0]))
+
+
+#: Ways for a process to die, by what it dies of.
+DEATHS: dict[str, Callable[[], Any]] = {
+    "SIGSEGV": lambda: ctypes.string_at(0),
+    "SIGABRT": os.abort,
+    "stack": overflow,
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(3),
+}
+
+
 @app.task(name="user.killer", bind=True)
-def killer(self, key: str) -> None:
+def killer(self, key: str, death: str = "SIGKILL") -> None:
     """Kill the process that runs it, each time."""
-    self.backend.client.incr(f"{key}:starts")
-    os.kill(os.getpid(), signal.SIGKILL)
+    self.backend.client.rpush(f"{key}:starts", native_c.current().name)
+    DEATHS[death]()
+
+
+@app.task(name="user.hang", time_limit=1)
+def hang() -> None:
+    """Be in C for longer than the hard time limit."""
+    ctypes.CDLL(None).sleep(60)
