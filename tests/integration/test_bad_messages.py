@@ -112,30 +112,27 @@ def test_a_bad_envelope_is_a_failed_result(name, client, raw, shared_worker) -> 
     assert still_serves(shared_worker)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"not json",
-        b"\xff\xfe\x00",
-        b"[]",
-        b"7",
-        b"{}",
-        b'{"properties": 3}',
-        b'{"properties": {"delivery_tag": "x"}}',
-        b"[" * 200_000,
-        json.dumps(
-            {"body": "e30=", "properties": {"delivery_tag": "t", "delivery_info": {}}}
-        ).encode(),
-        json.dumps({"body": "e30=", "headers": [], "properties": {"delivery_tag": "t"}}).encode(),
-        entry("", BODY, headers={"task": None}).encode(),
-        entry("", BODY, headers={"id": None}).encode(),
-        entry("x", BODY, headers={"eta": "soon"}).encode(),
-        entry("x", BODY, headers={"expires": []}).encode(),
-        entry("x", BODY, headers={"timelimit": "fast"}).encode(),
-    ],
-    ids=lambda text: repr(text[:24]),
-)
+NO_MESSAGES: list[bytes] = [
+    b"",
+    b"not json",
+    b"\xff\xfe\x00",
+    b"[]",
+    b"7",
+    b"{}",
+    b'{"properties": 3}',
+    b'{"properties": {"delivery_tag": "x"}}',
+    b"[" * 200_000,
+    json.dumps({"body": "e30=", "properties": {"delivery_tag": "t", "delivery_info": {}}}).encode(),
+    json.dumps({"body": "e30=", "headers": [], "properties": {"delivery_tag": "t"}}).encode(),
+    entry("", BODY, headers={"task": None}).encode(),
+    entry("", BODY, headers={"id": None}).encode(),
+    entry("x", BODY, headers={"eta": "soon"}).encode(),
+    entry("x", BODY, headers={"expires": []}).encode(),
+    entry("x", BODY, headers={"timelimit": "fast"}).encode(),
+]
+
+
+@pytest.mark.parametrize("text", NO_MESSAGES, ids=lambda text: repr(text[:24]))
 def test_an_entry_that_is_no_message_stops_no_worker(text, client, raw, shared_worker) -> None:
     push(raw, text)
     assert still_serves(shared_worker)

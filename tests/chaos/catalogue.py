@@ -1,0 +1,82 @@
+"""The catalogue: every scenario of the suite, in the order of the sheet."""
+
+from typing import Final
+
+from tests.chaos import clocks, faults
+from tests.chaos.control import Backlog, Cancels, HandBack, OnceOnly
+from tests.chaos.duplicates import Duplicates
+from tests.chaos.messages import BadMessages
+from tests.chaos.poison import Poison
+from tests.chaos.scenario import Scenario, UnderLoad
+
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    UnderLoad(name="parent", fault=faults.KillParent(), runs=(100, 4), jobs=(45_000, 1_000)),
+    UnderLoad(name="child", fault=faults.KillChild(), runs=(100, 6), jobs=(20_000, 800)),
+    UnderLoad(
+        name="server",
+        fault=faults.KillServer(),
+        runs=(20, 2),
+        jobs=(20_000, 800),
+        recovery="resumption",
+    ),
+    UnderLoad(
+        name="network",
+        fault=faults.CutNetwork(),
+        runs=(10, 2),
+        jobs=(15_000, 800),
+        recovery="resumption",
+        within=60.0,
+    ),
+    UnderLoad(
+        name="clients",
+        fault=faults.KillClients(),
+        runs=(30, 3),
+        jobs=(6_000, 300),
+        recovery="resumption",
+    ),
+    UnderLoad(
+        name="pause",
+        fault=faults.PauseClients(),
+        runs=(5, 1),
+        jobs=(4_000, 300),
+        recovery="resumption",
+    ),
+    UnderLoad(
+        name="memory",
+        fault=faults.FillMemory(),
+        runs=(8, 1),
+        jobs=(4_000, 300),
+        recovery="resumption",
+    ),
+    UnderLoad(
+        name="suspend",
+        fault=faults.SuspendWorker(seconds=60),
+        short_fault=faults.SuspendWorker(seconds=12),
+        runs=(3, 1),
+        jobs=(5_000, 300),
+    ),
+    UnderLoad(name="term", fault=faults.TerminateWorker(), runs=(20, 2), jobs=(6_000, 300)),
+    UnderLoad(
+        name="clocks",
+        fault=faults.KillParent(),
+        runs=(6, 1),
+        jobs=(3_000, 300),
+        called="workers' clocks an hour ahead and behind, kill -9 of parents",
+        environments=clocks.skewed({"w1": -1, "w2": 1}),
+    ),
+    Duplicates(),
+    Poison(),
+    BadMessages(),
+    Cancels(),
+    OnceOnly(),
+    HandBack(),
+    Backlog(),
+    UnderLoad(
+        name="stock",
+        fault=faults.KillParent(),
+        runs=(50, 3),
+        jobs=(15_000, 500),
+        side="stock",
+        called="kill -9 of a worker's parent, stock Celery and transport",
+    ),
+)

@@ -1,0 +1,197 @@
+"""A scenario: one chapter of the sheet, from an empty stand to its rows."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from tests.chaos.faults import Fault
+from tests.chaos.ledger import (
+    Audit,
+    Blow,
+    percentile,
+    rescues,
+    resumptions,
+    run_times,
+)
+from tests.chaos.load import Load
+from tests.chaos.sheet import Row
+from tests.chaos.stand import Side, Stand
+
+#: Jobs that one producer's load has ended before the first blow.
+_WARM: Final = 100
+
+#: Which seconds count as recovery: until the jobs of a struck worker begin elsewhere, or until each
+#: worker has ended a job again.
+Recovery = Literal["rescue", "resumption"]
+
+
+class Scenario(ABC):
+    """Tests promises on stands of its own. Its docstring tells the reader what is done."""
+
+    #: One word for the command line.
+    name: str
+
+    @property
+    def about(self) -> str:
+        """What is done, for the reader of the page."""
+        return " ".join((type(self).__doc__ or "").split())
+
+    @abstractmethod
+    def run(self, short: bool) -> list[Row]:
+        """Do it, in the short form where asked, and return what was seen."""
+
+    def row(
+        self, promise: str, fault: str, runs: int, figure: str, kept: bool, **details: float
+    ) -> Row:
+        """Return a row of this scenario."""
+        return Row(
+            scenario=self.name,
+            promise=promise,
+            fault=fault,
+            runs=runs,
+            figure=figure,
+            passed=kept,
+            details=details,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderLoad(Scenario):
+    """Strikes a stand again and again while producers send the mix, and then counts every job."""
+
+    name: str
+    #: What strikes, in the full and in the short form.
+    fault: Fault
+    short_fault: Fault | None = None
+    #: How often, and the least number of jobs, in the full and in the short form.
+    runs: tuple[int, int]
+    jobs: tuple[int, int]
+    recovery: Recovery = "rescue"
+    #: Promised bound of the 99th percentile of recovery, in seconds.
+    within: float = 10.0
+    #: Jobs sent a second.
+    rate: float = 80.0
+    side: Side = "ours"
+    #: What the sheet calls the fault; its own name where empty.
+    called: str = ""
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """What the fault does."""
+        return " ".join((type(self.fault).__doc__ or "").split())
+
+    def run(self, short: bool) -> list[Row]:
+        """Strike, drain, count."""
+        fault = self.short_fault if short and self.short_fault else self.fault
+        with (
+            Stand(
+                side=self.side, networks=fault.needs_networks, environments=self.environments
+            ) as stand,
+            Load(stand, rate=self.rate) as load,
+        ):
+            load.reach(_WARM)
+            blows = []
+            for _ in range(self.runs[short]):
+                fault.wait()
+                blows.append(fault.strike(stand))
+            load.reach(max(self.jobs[short], len(load.accepted) + _WARM))
+            load.stop()
+            found = load.drain()
+            return self._rows(stand, load, blows, found)
+
+    def _rows(self, stand: Stand, load: Load, blows: Sequence[Blow], found: Audit) -> list[Row]:
+        ours = self.side == "ours"
+        rows = [
+            self._row(
+                "every accepted job ends",
+                blows,
+                f"lost {len(found.lost)} of {found.num_accepted:,}",
+                not found.lost,
+                lost=len(found.lost),
+                jobs=found.num_accepted,
+                refused=load.num_refused,
+                **_run_times(stand),
+            ),
+            self._row(
+                "no job gets stuck, and nothing is left behind",
+                blows,
+                f"stuck {len(found.stuck)}, left over {sum(found.residue.values())}",
+                not found.stuck and not found.residue,
+                stuck=len(found.stuck),
+                residue=sum(found.residue.values()),
+            ),
+            self._row(
+                "a job has one visible end",
+                blows,
+                f"double {len(found.doubled)} (begun again {found.num_run_again})",
+                not found.doubled,
+                doubled=len(found.doubled),
+                run_again=found.num_run_again,
+            ),
+            self._row(
+                "no job fails of it",
+                blows,
+                f"failed {found.num_failed}",
+                not found.num_failed,
+                failed=found.num_failed,
+            ),
+            self._recovery(stand, blows),
+        ]
+        if ours:
+            rows.append(self._callers(load, blows))
+        return rows
+
+    def _recovery(self, stand: Stand, blows: Sequence[Blow]) -> Row:
+        events = stand.read()
+        if self.recovery == "rescue":
+            ended = stand.observer.states
+            seconds = [value for blow in blows for value in rescues(events, blow, ended)]
+            what = "what a struck worker had in hand begins again"
+        else:
+            names = list(stand.workers)
+            seconds = [value for blow in blows for value in resumptions(events, blow, names)]
+            what = "each worker ends jobs again after the fault"
+        p50, p99, most = (percentile(seconds, percent) for percent in (50, 99, 100))
+        return self._row(
+            f"{what} within {self.within:g} s (p99)",
+            blows,
+            f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s of {len(seconds)}",
+            not seconds or p99 < self.within,
+            **({} if math.isnan(p99) else {"p50": p50, "p99": p99, "max": most}),
+            count=len(seconds),
+        )
+
+    def _callers(self, load: Load, blows: Sequence[Blow]) -> Row:
+        number = len(load.abandoned)
+        example = f" ({load.abandoned[0].replace('_', ' ')[:80]})" if number else ""
+        return self._row(
+            "waiting callers get their answers",
+            blows,
+            f"sent away {number} of {number + load.num_answered}{example}",
+            not number,
+            abandoned=number,
+            answered=load.num_answered,
+        )
+
+    def _row(
+        self, promise: str, blows: Sequence[Blow], figure: str, kept: bool, **details: Any
+    ) -> Row:
+        return Row(
+            scenario=self.name,
+            promise=promise,
+            fault=self.called or self.fault.name,
+            runs=len(blows),
+            figure=figure,
+            passed=kept if self.side == "ours" else None,
+            details=details,
+        )
+
+
+def _run_times(stand: Stand) -> dict[str, float]:
+    """Return what the jobs took at the worker, in milliseconds."""
+    seconds = run_times(stand.read())
+    percents = {"run_p50": 50, "run_p95": 95, "run_max": 100}
+    return {name: percentile(seconds, percent) * 1e3 for name, percent in percents.items()}
