@@ -208,6 +208,20 @@ format: $(VENV)/.locked ## Write the house style into Python and C
 	@$(PY) -m ruff format .
 	@$(if $(C_SOURCES),$(VENV)/bin/clang-format -i $(C_SOURCES))
 
+# --- Break -----------------------------------------------------------------------------------------
+
+.PHONY: chaos
+chaos: build ## Break workers, server and network on purpose and count every job: SCENARIO="parent network"
+	@$(STOPWATCH) $(PY) -m tests.chaos $(SCENARIO)
+
+.PHONY: chaos-short
+chaos-short: build ## The same with few runs, in five minutes
+	@$(STOPWATCH) $(PY) -m tests.chaos --short $(SCENARIO)
+
+.PHONY: chaos-report
+chaos-report: build ## Turn the sheet of make chaos into docs/guarantees.md
+	@$(PY) -m tests.chaos.report
+
 # --- Measure ------------------------------------------------------------------------------------
 
 .PHONY: bench

@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run scenarios, print the sheet and write it; return 1 where a promise was broken."""
     options = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 170)
-    chosen = [one for one in SCENARIOS if not options.scenario or one.name in options.scenario]
+    every = [one for one in SCENARIOS if one.in_short or not options.short]
+    chosen = [one for one in SCENARIOS if one.name in options.scenario] or every
     chapters = []
     for scenario in chosen:
         console.print(f"{datetime.now(UTC):%H:%M:%S} {scenario.name}: {scenario.about}")

@@ -3,11 +3,25 @@
 from typing import Final
 
 from tests.chaos import clocks, faults
-from tests.chaos.control import Backlog, Cancels, HandBack, OnceOnly
+from tests.chaos.backlog import Backlog
+from tests.chaos.cancels import Cancels
 from tests.chaos.duplicates import Duplicates
+from tests.chaos.handback import HandBack
 from tests.chaos.messages import BadMessages
 from tests.chaos.poison import Poison
 from tests.chaos.scenario import Scenario, UnderLoad
+
+#: What everyday life may bring, one after another.
+_STORM: Final = (
+    faults.KillParent(),
+    faults.KillServer(),
+    faults.KillChild(),
+    faults.CutNetwork(),
+    faults.KillClients(),
+    faults.PauseClients(),
+    faults.FillMemory(),
+    faults.TerminateWorker(),
+)
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     UnderLoad(name="parent", fault=faults.KillParent(), runs=(100, 4), jobs=(45_000, 1_000)),
@@ -17,36 +31,39 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         fault=faults.KillServer(),
         runs=(20, 2),
         jobs=(20_000, 800),
-        recovery="resumption",
     ),
     UnderLoad(
         name="network",
         fault=faults.CutNetwork(),
         runs=(10, 2),
         jobs=(15_000, 800),
-        recovery="resumption",
         within=60.0,
+    ),
+    UnderLoad(
+        name="storm",
+        fault=faults.InTurn(*_STORM),
+        runs=(24, 8),
+        jobs=(5_000, 500),
+        within=60.0,
+        in_short=True,
     ),
     UnderLoad(
         name="clients",
         fault=faults.KillClients(),
         runs=(30, 3),
         jobs=(6_000, 300),
-        recovery="resumption",
     ),
     UnderLoad(
         name="pause",
         fault=faults.PauseClients(),
         runs=(5, 1),
         jobs=(4_000, 300),
-        recovery="resumption",
     ),
     UnderLoad(
         name="memory",
         fault=faults.FillMemory(),
         runs=(8, 1),
         jobs=(4_000, 300),
-        recovery="resumption",
     ),
     UnderLoad(
         name="suspend",
@@ -54,6 +71,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         short_fault=faults.SuspendWorker(seconds=12),
         runs=(3, 1),
         jobs=(5_000, 300),
+        in_short=True,
     ),
     UnderLoad(name="term", fault=faults.TerminateWorker(), runs=(20, 2), jobs=(6_000, 300)),
     UnderLoad(
@@ -68,7 +86,6 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Poison(),
     BadMessages(),
     Cancels(),
-    OnceOnly(),
     HandBack(),
     Backlog(),
     UnderLoad(

@@ -1,6 +1,7 @@
 """The faults that strike a stand under load, one class each."""
 
 import contextlib
+import itertools
 import random
 import signal
 import time
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import psutil
-import redis
 
 from tests.chaos.ledger import Blow
 from tests.chaos.proxy import Network
@@ -212,14 +212,16 @@ class TerminateWorker(Fault):
         return Blow(at=at, over_at=time.monotonic(), parents=frozenset({pid}))
 
 
-class Nothing(Fault):
-    """No blow: the fault is in how the stand was set up."""
+class InTurn(Fault):
+    """Several faults, one after another on the same workers: whatever may happen in a bad week."""
 
-    name = "none"
-    pause = (5.0, 5.0)
+    name = "all of these faults in turn"
+    pause = (2.0, 4.0)
+    needs_networks = True
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__()
+        self._faults = itertools.cycle(faults)
 
     def strike(self, stand: Stand) -> Blow:
-        at = time.monotonic()
-        with contextlib.suppress(redis.RedisError):
-            stand.raw.ping()
-        return Blow(at=at, over_at=at)
+        return next(self._faults).strike(stand)

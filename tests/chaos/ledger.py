@@ -81,6 +81,11 @@ class Blow:
     #: The process that it struck, where it struck no parent.
     process: int | None = None
 
+    @property
+    def is_personal(self) -> bool:
+        """Whether it struck some worker or process, rather than all or the road to them."""
+        return bool(self.parents) or self.process is not None
+
     def strikes(self, event: Event) -> bool:
         """Say whether the one who wrote this line was struck."""
         if self.process is not None:

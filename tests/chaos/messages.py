@@ -1,5 +1,6 @@
 """Bad messages: everything that a broken or hostile client may put into a queue."""
 
+import contextlib
 import time
 import uuid
 from typing import Final
@@ -9,7 +10,7 @@ from contract.errors import GristmillError, InternalError, MessageError, ResultT
 from producers import Client, mcts
 from tests.chaos.scenario import Scenario
 from tests.chaos.sheet import Row
-from tests.chaos.stand import Stand
+from tests.chaos.stand import Stand, wait_until
 from tests.integration import test_bad_messages as catalogue
 
 _SECONDS: Final = 15.0
@@ -38,6 +39,8 @@ class BadMessages(Scenario):
             served = client.submit(
                 mcts.ucb1_selection, mcts.ucb1_selection.build(**catalogue.GOOD)
             ).result(timeout=_SECONDS)
+            with contextlib.suppress(TimeoutError):  # what is not gone by then is told
+                wait_until(lambda: not stand.residue(), _SECONDS)
             lives = len(stand.lives("w1"))
             residue = sum(stand.residue().values())
         return [

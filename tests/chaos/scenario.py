@@ -1,10 +1,9 @@
 """A scenario: one chapter of the sheet, from an empty stand to its rows."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from tests.chaos.faults import Fault
 from tests.chaos.ledger import (
@@ -22,16 +21,14 @@ from tests.chaos.stand import Side, Stand
 #: Jobs that one producer's load has ended before the first blow.
 _WARM: Final = 100
 
-#: Which seconds count as recovery: until the jobs of a struck worker begin elsewhere, or until each
-#: worker has ended a job again.
-Recovery = Literal["rescue", "resumption"]
-
 
 class Scenario(ABC):
     """Tests promises on stands of its own. Its docstring tells the reader what is done."""
 
     #: One word for the command line.
     name: str
+    #: Whether the short form of the suite has it.
+    in_short: bool = True
 
     @property
     def about(self) -> str:
@@ -68,12 +65,12 @@ class UnderLoad(Scenario):
     #: How often, and the least number of jobs, in the full and in the short form.
     runs: tuple[int, int]
     jobs: tuple[int, int]
-    recovery: Recovery = "rescue"
     #: Promised bound of the 99th percentile of recovery, in seconds.
     within: float = 10.0
     #: Jobs sent a second.
     rate: float = 80.0
     side: Side = "ours"
+    in_short: bool = False
     #: What the sheet calls the fault; its own name where empty.
     called: str = ""
     environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -138,29 +135,38 @@ class UnderLoad(Scenario):
                 not found.num_failed,
                 failed=found.num_failed,
             ),
-            self._recovery(stand, blows),
+            *self._recovery(stand, blows),
         ]
         if ours:
             rows.append(self._callers(load, blows))
         return rows
 
-    def _recovery(self, stand: Stand, blows: Sequence[Blow]) -> Row:
-        events = stand.read()
-        if self.recovery == "rescue":
-            ended = stand.observer.states
-            seconds = [value for blow in blows for value in rescues(events, blow, ended)]
+    def _recovery(self, stand: Stand, blows: Sequence[Blow]) -> list[Row]:
+        events, ended = stand.read(), stand.observer.states
+        to_some = [blow for blow in blows if blow.is_personal]
+        to_all = [blow for blow in blows if not blow.is_personal]
+        rescued = [seconds for blow in to_some for seconds in rescues(events, blow, ended)]
+        resumed = [
+            seconds for blow in to_all for seconds in resumptions(events, blow, list(stand.workers))
+        ]
+        rows = []
+        if to_some:
             what = "what a struck worker had in hand begins again"
-        else:
-            names = list(stand.workers)
-            seconds = [value for blow in blows for value in resumptions(events, blow, names)]
-            what = "each worker ends jobs again after the fault"
+            rows.append(self._seconds(what, to_some, rescued))
+        if to_all:
+            rows.append(self._seconds("each worker ends jobs again after it", to_all, resumed))
+        return rows
+
+    def _seconds(self, what: str, blows: Sequence[Blow], seconds: Sequence[float]) -> Row:
         p50, p99, most = (percentile(seconds, percent) for percent in (50, 99, 100))
         return self._row(
             f"{what} within {self.within:g} s (p99)",
             blows,
-            f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s of {len(seconds)}",
+            f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s of {len(seconds)}"
+            if seconds
+            else "nothing was in hand",
             not seconds or p99 < self.within,
-            **({} if math.isnan(p99) else {"p50": p50, "p99": p99, "max": most}),
+            **({"p50": p50, "p99": p99, "max": most} if seconds else {}),
             count=len(seconds),
         )
 

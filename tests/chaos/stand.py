@@ -114,6 +114,10 @@ class Stand:
         self.events = sorted(self.events + self._reader.read())
         return self.events
 
+    def has(self, job: str, kind: Kind, since: float = 0.0) -> bool:
+        """Say whether the workers' logs tell this of a job, after a moment."""
+        return any(e.job == job and e.kind is kind and e.at > since for e in reversed(self.read()))
+
     def lives(self, name: str) -> list[int]:
         """Return the process ids of a worker's parents that took messages, in order."""
         return [
