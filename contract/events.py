@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -72,6 +73,9 @@ EVENTS: Final[Mapping[str, Event]] = {
     ),
 }
 
+#: Seconds after its end in which a breaker of a process that died is dropped, by the next one.
+_FORGOTTEN_SECONDS: Final = 3600.0
+
 _FIELD = re.compile(r"(\w+)\{((?:\w+=\"[^\"]*\",?)*)\}")
 _LABEL = re.compile(r"(\w+)=\"([^\"]*)\"")
 
@@ -82,7 +86,7 @@ class Events:
     def __init__(self, client: "redis.Redis", deployment: Deployment) -> None:
         """Count on the Redis that `client` talks to; it has no key prefix of its own."""
         self._client = client
-        self._key = deployment.events_key
+        self._key, self._breakers = deployment.events_key, deployment.breakers_key
 
     def count(self, event: str, **labels: str) -> None:
         """Count an event; one that the broker does not take is lost, and nothing fails by it."""
@@ -91,6 +95,28 @@ class Events:
             self._client.hincrby(self._key, field, 1)
         except (redis.RedisError, OSError) as error:
             logger.debug("event %s was not counted: %s", field, error)
+
+    def mark_breaker(self, operation: str, process: str, until: float | None) -> None:
+        """Note that a process leaves a C kernel alone `until` a time by the broker's clock.
+
+        None: no longer. A process that dies is forgotten at that time.
+        """
+        member = f"{operation} {process}"
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                if until is None:
+                    pipe.zrem(self._breakers, member)
+                else:
+                    pipe.zadd(self._breakers, {member: until})
+                    pipe.zremrangebyscore(self._breakers, "-inf", until - _FORGOTTEN_SECONDS)
+                pipe.execute()
+        except (redis.RedisError, OSError) as error:
+            logger.debug("breaker of %s was not marked: %s", member, error)
+
+    def open_breakers(self, now: float) -> dict[str, int]:
+        """Return how many processes leave each operation's C kernel alone at `now`."""
+        found: Any = self._client.zrangebyscore(self._breakers, f"({now}", "+inf")
+        return dict(Counter(_text(member).partition(" ")[0] for member in found))
 
     def read(self) -> dict[str, dict[tuple[str, ...], int]]:
         """Return the counts by event and by the values of its labels, in the order of `EVENTS`.

@@ -134,8 +134,18 @@ class Backend(RedisBackend):
         """End a job as cancelled and, where the end counts, do what follows from it."""
         error = TaskRevokedError(reason)
         if not store_result or self._end(task_id, error, state, None, request):
-            follow = partial(super().mark_as_revoked, task_id, reason, request, False, state)
+            follow = partial(self._follow_revoked, task_id, reason, request, state)
             self._insist(follow, task_id, state)
+
+    def _follow_revoked(self, task_id: str, reason: str, request: Any, state: str) -> None:
+        """Tell a cancelled job's chord, and end what follows it in a chain, for it will never run.
+
+        Celery leaves whoever waits for the end of such a chain waiting. Errbacks are for failures.
+        """
+        super().mark_as_revoked(task_id, reason, request, False, state)
+        self._fail_chain(
+            getattr(request, "chain", None), TaskRevokedError(reason), None, True, state
+        )
 
     def finish(self, request: Any) -> bool:
         """Do again what follows from a job's end, where it has ended; say whether it has.
@@ -153,7 +163,7 @@ class Backend(RedisBackend):
         elif state == states.FAILURE:
             super().mark_as_failure(request.id, result, meta.get("traceback"), request)
         elif state == states.REVOKED:
-            super().mark_as_revoked(request.id, str(result), request, store_result=False)
+            self._follow_revoked(request.id, str(result), request, state)
         return state in states.READY_STATES
 
     def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> bool:

@@ -7,19 +7,21 @@ family; `native_c.info()` says what runs them.
 import importlib
 from types import ModuleType
 
-from native_c.backend import FAMILIES, current, info, made, use_backend
+from native_c.backend import FAMILIES, current, fallback_reason, info, made, try_again, use_backend
 from native_c.extension import __version__, set_simd, set_threads
 from native_c.steps import run
 
 __all__ = [
     "__version__",
     "current",
+    "fallback_reason",
     "families",
     "info",
     "made",
     "run",
     "set_simd",
     "set_threads",
+    "try_again",
     "use_backend",
 ]
 

@@ -108,6 +108,31 @@ def made() -> dict[str, Any]:
     return {"backend": name, "simd": "none", "threads": 1}
 
 
+def fallback_reason() -> str:
+    """Return why `auto` did not take the C kernels; empty where it did, or was not asked."""
+    return _fallback_reason
+
+
+def try_again() -> bool:
+    """Look again for C kernels that `auto` did not find, or found unsound; tell whether they run.
+
+    An extension that was built since is found; one that was loaded already is tested again. That
+    takes as long as a first use, some milliseconds, and changes nothing where there is no reason to
+    look. Raises what `current` raises for a bad value in the environment.
+    """
+    global _loaded, _fallback_reason
+    with _loading:
+        if not _fallback_reason:
+            return False
+        importlib.invalidate_caches()
+        chosen, reason = _choose()
+        if reason:
+            _fallback_reason = reason
+            return False
+        _loaded, _fallback_reason = chosen, ""
+        return True
+
+
 def _load() -> Backend:
     global _loaded, _fallback_reason
     with _loading:

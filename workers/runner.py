@@ -18,16 +18,20 @@ from contract.errors import (
 from contract.operation import Operation, Result, fields_of
 from contract.payloads import InlinePayloads, Payloads
 from native_c import errors as native_errors
+from workers.twins import TWINS, Abandoned, Doubt, Monitor, Twins
 
 
-class Watch(Protocol):
+class Watch(Monitor, Protocol):
     """What the runner needs of its surroundings; a Celery task's, or a test's own."""
 
     def now(self) -> float:
         """Return the broker's time, in seconds since 1970."""
 
     def __call__(self, progress: float) -> None:
-        """Raise `JobCancelled` or `DeadlineExceeded` when the job should not go on."""
+        """Raise when the job should not go on, which is looked at between two steps of it.
+
+        `JobCancelled` or `DeadlineExceeded`; `Abandoned` where the job is another worker's now.
+        """
 
 
 #: What an error of the kernels means to the caller. Order matters: the first match counts.
@@ -48,21 +52,24 @@ def run(
     kwargs: Mapping[str, Any],
     envelope: Envelope,
     watch: Watch,
+    doubt: Doubt | None = None,
+    twins: Twins = TWINS,
 ) -> Result:
     """Run one job and return its result; every error that leaves here is a `GristmillError`.
 
     A `MemoryError` above all must not: Celery's worker answers it by ending its parent process.
+    The exception is `Abandoned`, which is the watch's and ends a job without a word. `doubt` says
+    why the job must not run on the C kernels, and `twins` remembers which of them fail.
     """
     try:
-        return _run(operation, args, kwargs, envelope, watch)
-    except GristmillError:
+        return _run(operation, args, kwargs, envelope, watch, doubt, twins)
+    except (GristmillError, Abandoned):
         raise
     except Exception as error:
         for kind, meaning in _MEANING:
             if isinstance(error, kind):
                 raise meaning(_said(error)) from None
-        said = f"{operation.name}: {type(error).__name__}: {error}"
-        raise InternalError(said, traceback.format_exc()) from None
+        raise _internal(operation, error) from None
 
 
 def _run(
@@ -71,19 +78,34 @@ def _run(
     kwargs: Mapping[str, Any],
     envelope: Envelope,
     watch: Watch,
+    doubt: Doubt | None,
+    twins: Twins,
 ) -> Result:
     waited = _waited(envelope, watch)
     request = operation.build(*args, **_payloads.unpack(kwargs, envelope.references))
-    kernel = _kernel(operation)
+    fields, kernel = fields_of(request), _kernel(operation)
+
+    def look(progress: float) -> None:
+        try:
+            watch(progress)
+        except (GristmillError, Abandoned):
+            raise
+        except Exception as error:  # no fault of the kernel, which NumPy could do without
+            raise _internal(operation, error) from None
+
+    def work(*warnings: str) -> Result:
+        look(0.0)  # a large request takes a while to build, and NumPy may be the second to try
+        started = time.perf_counter()
+        answer = native_c.run(kernel(**fields), look)
+        seconds = time.perf_counter() - started
+        told = {"warnings": (*answer.get("warnings", ()), *warnings)} if warnings else {}
+        result: Result = operation.result(
+            **{**answer, **told}, **native_c.made(), kernel_seconds=seconds, queue_seconds=waited
+        )
+        return result
+
     native_c.current()  # the first look loads the backend, which is not the kernel's time
-    started = time.perf_counter()
-    answer = native_c.run(kernel(**fields_of(request)), watch)
-    seconds = time.perf_counter() - started
-    made = native_c.made()
-    result: Result = operation.result(
-        **answer, **made, kernel_seconds=seconds, queue_seconds=waited
-    )
-    return result
+    return twins.run(operation.name, work, watch, doubt)
 
 
 def _waited(envelope: Envelope, watch: Watch) -> float | None:
@@ -101,6 +123,11 @@ def _kernel(operation: Operation[Any, Any]) -> Callable[..., Any]:
         import_module(f"native_c.{operation.family}"), operation.verb
     )
     return facade
+
+
+def _internal(operation: Operation[Any, Any], error: Exception) -> InternalError:
+    said = f"{operation.name}: {type(error).__name__}: {error}"
+    return InternalError(said, traceback.format_exc())
 
 
 def _said(error: BaseException) -> str:

@@ -1,29 +1,27 @@
 """The Celery tasks: a thin shell around the runner, the same for every operation."""
 
 import contextlib
-import time
-from collections.abc import Iterator
 from typing import Any, Final
 
 import celery
-import redis
 from celery.exceptions import Ignore
+from celery.utils.log import get_logger
 
 from contract import codec
-from contract.clock import BrokerClock
-from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import GristmillError, JobCancelled, TransientError
 from contract.operation import Operation
 from contract.results import Answer
 from workers.runner import run
+from workers.twins import Abandoned, Doubt
+from workers.watch import Watch
 
-#: Seconds between two looks for a wish to cancel, and between two reports of progress.
-CANCEL_SECONDS: Final = 0.1
-PROGRESS_SECONDS: Final = 0.25
+logger = get_logger(__name__)
 
-#: State of a job that reports progress; Flower shows it as it is.
-PROGRESS: Final = "PROGRESS"
+#: Processes that a job may cost before it is kept from the C kernels: one is proof enough. And
+#: workers: a host that goes down takes innocent jobs with it, but hardly the same one so often.
+LOST: Final = 1
+RETURNED: Final = 3
 
 
 class Task(celery.Task):
@@ -50,6 +48,8 @@ class OperationTask(Task):
     retry_backoff_max = 60
     retry_jitter = True
     max_retries = 3
+    #: Its time limits are looked at between its steps (limits.py).
+    keeps_time = True
 
     def __init__(self, operation: Operation[Any, Any]) -> None:
         """Make the task of an operation, under the operation's name."""
@@ -66,62 +66,18 @@ class OperationTask(Task):
             watch.deadline = envelope.deadline
             with contextlib.suppress(TransientError):  # a look that cannot be had stops no job
                 watch.check()
-            result = run(self.operation, args, kwargs, envelope, watch)
+            result = run(self.operation, args, kwargs, envelope, watch, _doubt(watch.delivery))
         except JobCancelled as cancelled:
             self._revoke(str(cancelled))
+            raise Ignore from None
+        except Abandoned as abandoned:
+            logger.warning("%s: ended without a result, which is another worker's", abandoned)
             raise Ignore from None
         return Answer(result.to_dict() if header is None else result.to_fields())
 
     def _revoke(self, reason: str) -> None:
         self.backend.mark_as_revoked(self.request.id, reason, request=self.request)
         self.send_event("task-revoked", terminated=True, signum=None, expired=False)
-
-
-class Watch:
-    """What a job looks at between its steps, cancel and deadline, and where it tells progress."""
-
-    def __init__(self, task: OperationTask) -> None:
-        """Watch over the job that `task` is running."""
-        options = task.app.conf.result_backend_transport_options
-        deployment = Deployment(prefix=options.get("global_keyprefix", ""))
-        self._task = task
-        self._redis = task.backend.client
-        self._cancel_key = deployment.cancel_key(task.request.id)
-        self._looked_at = self._told_at = time.monotonic()
-        self._clock: BrokerClock | None = None
-        #: When the job's result is of no more use, by the broker's clock; None for never.
-        self.deadline: float | None = None
-
-    def now(self) -> float:
-        """Return the broker's time, in seconds since 1970."""
-        if self._clock is None:
-            self._clock = _clock_of(self._task.app, self._redis)
-        with _broker():
-            return self._clock.now()
-
-    def check(self) -> None:
-        """Raise `JobCancelled` or `DeadlineExceeded` when the job should not go on."""
-        with _broker():
-            is_cancelled = self._redis.exists(self._cancel_key)
-        if is_cancelled:
-            raise JobCancelled(f"job {self._task.request.id}: cancelled")
-        if self.deadline is not None:
-            Envelope(deadline=self.deadline).check_deadline(self.now())
-
-    def __call__(self, progress: float) -> None:
-        """Serve what is due between two steps of a kernel.
-
-        A broker that does not answer is asked again at a later step: it ends no running job.
-        """
-        now = time.monotonic()
-        with contextlib.suppress(TransientError):
-            if now - self._looked_at >= CANCEL_SECONDS:
-                self._looked_at = now
-                self.check()
-            if now - self._told_at >= PROGRESS_SECONDS:
-                self._told_at = now
-                with _broker():
-                    self._task.update_state(state=PROGRESS, meta={"progress": progress})
 
 
 def _is_redelivered(request: Any) -> bool:
@@ -131,18 +87,14 @@ def _is_redelivered(request: Any) -> bool:
     return bool((request.delivery_info or {}).get("redelivered"))
 
 
-@contextlib.contextmanager
-def _broker() -> Iterator[None]:
-    """Raise `TransientError` where the broker does not answer."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise TransientError(f"broker: {error}, expected an answer") from None
-
-
-def _clock_of(app: Any, client: Any) -> BrokerClock:
-    # One clock a process: its offset is measured once a minute, not once a job.
-    clock: BrokerClock | None = getattr(app, "_gristmill_clock", None)
-    if clock is None:
-        clock = app._gristmill_clock = BrokerClock(client)
-    return clock
+def _doubt(delivery: Delivery | None) -> Doubt | None:
+    """Return why a job that may have killed who ran it before is to run on NumPy."""
+    if delivery is None:
+        return None
+    if delivery.lost >= LOST:
+        was = f"A process died while it ran this job (times: {delivery.lost})"
+        return Doubt("lost", f"{was}: this answer is NumPy's.")
+    if delivery.returned >= RETURNED:
+        was = f"Workers were lost while they held this job (times: {delivery.returned})"
+        return Doubt("returned", f"{was}: this answer is NumPy's.")
+    return None

@@ -32,7 +32,9 @@ from contract.operation import Operation, Result, fields_of
 from contract.payloads import InlinePayloads
 from producers.client import submitting_through
 from producers.job import Job, check_seconds
+from workers.progress import Progress
 from workers.runner import run
+from workers.twins import Silence, Twins
 
 R = TypeVar("R", bound=Result)
 
@@ -45,6 +47,7 @@ class InProcess:
         check_seconds("timeout", timeout)
         self.timeout = timeout
         self._payloads = InlinePayloads()
+        self._twins = Twins()  # which C kernels fail is forgotten with the block
         self._metas: dict[str, dict[str, Any]] = {}
         self._cancelled: set[str] = set()
         self._changed = threading.Condition()
@@ -98,7 +101,7 @@ class InProcess:
             envelope = Envelope.from_header(header)
             watch = _Watch(self, job_id, envelope)
             watch.check()
-            result = run(operation, (), fields, envelope, watch)
+            result = run(operation, (), fields, envelope, watch, twins=self._twins)
             self._store(job_id, states.SUCCESS, codec.decode(codec.encode(result.to_fields())))
         except JobCancelled:
             self._store(job_id, states.REVOKED)
@@ -114,9 +117,11 @@ class InProcess:
             self._changed.notify_all()
 
 
-class _Watch:
+class _Watch(Silence):
     def __init__(self, road: InProcess, job_id: str, envelope: Envelope) -> None:
         self._road, self._job_id, self._envelope = road, job_id, envelope
+        self._progress = Progress(time.monotonic())
+        self._told = {"progress": 0.0, "remaining_seconds": None}
 
     def now(self) -> float:
         return time.time()
@@ -128,7 +133,9 @@ class _Watch:
 
     def __call__(self, progress: float) -> None:
         self.check()
-        self._road._store(self._job_id, "PROGRESS", {"progress": progress})
+        report = self._progress.report(progress, time.monotonic())
+        self._told = report or {**self._told, "progress": progress}
+        self._road._store(self._job_id, "PROGRESS", self._told)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from contract.errors import GristmillError, InternalError, InvalidRequest, Messa
 from contract.families import operation
 from native_c import errors as native_errors
 from workers import runner
+from workers.twins import Silence, Twins
 
 OPERATION = operation("mcts.ucb1_selection")
 FIELDS: dict[str, Any] = {
@@ -26,8 +27,8 @@ FIELDS: dict[str, Any] = {
 ANSWER = {"scores": np.zeros((1, 1)), "chosen": np.zeros(1, int)}
 
 
-class Watch:
-    """Records progress; raises on demand."""
+class Watch(Silence):
+    """Records progress; raises on demand, once the kernel has begun."""
 
     def __init__(self, now: float = 1000.0, error: Exception | None = None) -> None:
         self.time, self.error = now, error
@@ -38,7 +39,7 @@ class Watch:
 
     def __call__(self, progress: float) -> None:
         self.told.append(progress)
-        if self.error is not None:
+        if self.error is not None and progress > 0:
             raise self.error
 
 
@@ -48,7 +49,7 @@ def run(
     watch: Watch | None = None,
     **kwargs: Any,
 ) -> Any:
-    return runner.run(OPERATION, args, kwargs, envelope, watch or Watch())
+    return runner.run(OPERATION, args, kwargs, envelope, watch or Watch(), twins=Twins())
 
 
 @pytest.fixture
@@ -285,7 +286,7 @@ def test_a_long_kernel_tells_its_progress(kernel) -> None:
     kernel(steps)
     watch = Watch()
     assert run(**FIELDS, watch=watch).chosen.tolist() == [0]
-    assert watch.told == [0.25, 0.5, 0.75]
+    assert watch.told == [0.0, 0.25, 0.5, 0.75]
 
 
 @pytest.mark.parametrize("error", [errors.JobCancelled("stop"), errors.DeadlineExceeded("late")])

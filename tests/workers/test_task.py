@@ -1,5 +1,6 @@
 """The task of an operation: answers, cancelling, deadlines, progress, a broker that is gone."""
 
+import re
 import time
 from collections.abc import Generator
 from typing import Any
@@ -12,10 +13,12 @@ from celery.exceptions import Ignore
 
 import native_c.mcts
 from contract import codec, errors
-from contract.envelope import DELIVERY, HEADER, Envelope
+from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.families import operations
 from contract.results import Answer, read_meta
-from workers.task import CANCEL_SECONDS, PROGRESS, PROGRESS_SECONDS, OperationTask, Task, Watch
+from workers.progress import REPORT_SECONDS
+from workers.task import OperationTask, Task
+from workers.watch import LOOK_SECONDS, PROGRESS, Watch
 
 FIELDS: dict[str, Any] = {"visits": [[3, 1]], "value_sums": [[1.5, 0.25]], "parent_visits": [4]}
 ANSWER = {"scores": np.zeros((1, 1)), "chosen": np.zeros(1, int)}
@@ -24,6 +27,7 @@ ANSWER = {"scores": np.zeros((1, 1)), "chosen": np.zeros(1, int)}
 def run(task: OperationTask, header: Any = None, job_id: str = "7", **fields: Any) -> Any:
     """Run the task's body as Celery would."""
     request = {"id": job_id, "retries": 0} | ({HEADER: header} if header is not None else {})
+    request |= {name: fields.pop(name) for name in ("timelimit", DELIVERY) if name in fields}
     task.push_request(**request)
     try:
         return task.run(**(fields or FIELDS))
@@ -201,7 +205,7 @@ def test_a_running_job_stops_within_the_time_of_two_looks(task, steps, monkeypat
     assert meta(task)["status"] == "REVOKED"
 
 
-def test_the_wish_to_cancel_is_looked_for_ten_times_a_second_at_most(task, monkeypatch) -> None:
+def test_the_wish_to_cancel_is_looked_for_forty_times_a_second_at_most(task, monkeypatch) -> None:
     task.push_request(id="7")
     watch, looks = Watch(task), []
     monkeypatch.setattr(watch, "check", lambda: looks.append(1))
@@ -210,8 +214,8 @@ def test_the_wish_to_cancel_is_looked_for_ten_times_a_second_at_most(task, monke
     while time.monotonic() < ends_at:
         watch(0.5)
     task.pop_request()
-    assert CANCEL_SECONDS == 0.1
-    assert 3 <= len(looks) <= 5
+    assert LOOK_SECONDS == 0.025
+    assert 10 <= len(looks) <= 22
 
 
 def test_a_cancelled_job_of_another_deployment_runs(task: OperationTask) -> None:
@@ -239,6 +243,103 @@ def test_a_job_that_is_in_time_is_not_ended(task: OperationTask) -> None:
     assert run(task, header(deadline=time.time() + 60))["chosen"].tolist() == [1]
 
 
+# --- Time limits, where the pool has none ---
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"), [([None, 0.15], "soft_time_limit"), ([0.15, None], "time_limit")]
+)
+def test_a_job_ends_within_a_step_of_its_limit(task, steps, limits: list, name: str) -> None:
+    with pytest.raises(errors.DeadlineExceeded, match=rf"^{name}: 0\.15 s passed, expected an end"):
+        run(task, header(), timelimit=limits)
+    assert 0 < len(steps) < 60
+
+
+def test_the_limits_of_the_settings_count_where_the_message_has_none(task, steps) -> None:
+    task.soft_time_limit = 0.1
+    with pytest.raises(errors.DeadlineExceeded, match=r"^soft_time_limit: 0\.1 s"):
+        run(task, header())
+    with pytest.raises(errors.DeadlineExceeded, match=r"^soft_time_limit: 0\.2 s"):
+        run(task, header(), timelimit=[None, 0.2])
+
+
+def test_a_job_within_its_limits_is_not_ended(task: OperationTask) -> None:
+    assert run(task, header(), timelimit=[60, 30])["chosen"].tolist() == [1]
+
+
+# --- The message that another worker has now ---
+
+
+@pytest.fixture
+def inbox(task: OperationTask) -> str:
+    """Keep a message of the job in an inbox, as our transport does."""
+    prefix = task.app.conf.result_backend_transport_options["global_keyprefix"]
+    inbox = f"{prefix}gristmill:inbox:here"
+    task.backend.client.hset(inbox, "tag", b"entry")
+    return inbox
+
+
+def delivery(inbox: str, **counts: int) -> dict[str, Any]:
+    return Delivery(inbox=inbox, tag="tag", **counts).to_header()
+
+
+def test_a_job_whose_worker_lost_its_lease_ends_without_a_word(task, steps, inbox, caplog) -> None:
+    check, looks = Watch.check, []
+
+    def lose_then_check(watch: Watch) -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            task.backend.client.delete(inbox)
+        check(watch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "check", lose_then_check)
+        with pytest.raises(Ignore):
+            run(task, header(), **{DELIVERY: delivery(inbox)})
+    assert 0 < len(steps) < 100
+    assert meta(task)["status"] == "PENDING"
+    assert "job 7: its worker's lease has ended: ended without a result" in caplog.text
+
+
+def test_a_job_that_is_another_workers_already_does_not_start(task, steps, inbox) -> None:
+    task.backend.client.delete(inbox)
+    cancel(task)  # which is up to the other worker
+    with pytest.raises(Ignore):
+        run(task, header(), **{DELIVERY: delivery(inbox)})
+    assert steps == []
+    assert meta(task)["status"] == "PENDING"
+
+
+def test_a_job_in_its_workers_hands_runs(task: OperationTask, inbox: str) -> None:
+    assert run(task, header(), **{DELIVERY: delivery(inbox)})["chosen"].tolist() == [1]
+
+
+def test_a_message_that_was_acknowledged_before_it_ran_is_nobodys(task, inbox) -> None:
+    task.acks_late = False
+    task.backend.client.delete(inbox)
+    assert run(task, header(), **{DELIVERY: delivery(inbox)})["chosen"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_doubted", "words"),
+    [
+        ({"lost": 1}, True, "A process died while it ran this job (times: 1): this answer is Num"),
+        ({"returned": 3}, True, "Workers were lost while they held this job (times: 3): this"),
+        ({"returned": 2}, False, ""),
+        ({}, False, ""),
+    ],
+)
+def test_a_job_that_cost_a_process_runs_on_numpy_and_says_so(
+    task, inbox, counts: dict[str, int], is_doubted: bool, words: str
+) -> None:
+    before = native_c.current().name
+    answer = run(task, header(), **{DELIVERY: delivery(inbox, **counts)})
+    assert answer["chosen"].tolist() == [1]
+    assert answer["backend"] == ("fallback" if is_doubted else before)
+    if before == "compiled":
+        assert [text[: len(words)] for text in answer["warnings"]] == [words] * is_doubted
+
+
 # --- Progress ---
 
 
@@ -252,13 +353,35 @@ def test_a_long_job_tells_its_progress_four_times_a_second_at_most(task, steps) 
 
     task.backend.store_result = note
     run(task, header())
-    assert PROGRESS_SECONDS == 0.25
+    assert REPORT_SECONDS == 0.25
     assert 2 <= len(told) <= 5
     assert {one["state"] for one in told} == {PROGRESS}
     done = [one["result"]["progress"] for one in told]
     assert done == sorted(done)
     assert 0 < done[0] < done[-1] < 1
     assert meta(task)["result"]["progress"] == done[-1]
+    # 200 steps of 5 ms and a little: what is left is as much of that as is not done.
+    for one in told:
+        left = (1 - one["result"]["progress"]) * 200 * 0.005
+        assert left * 0.8 < one["result"]["remaining_seconds"] < left * 2 + 0.5
+
+
+def test_monitors_hear_of_progress_once_a_second_at_most(task, steps, monkeypatch) -> None:
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        task, "send_event", lambda kind, **fields: heard.append({"kind": kind, **fields})
+    )
+    monkeypatch.setattr("workers.watch.EVENT_SECONDS", 0.4)
+    run(task, header())
+    assert 1 <= len(heard) <= 2
+    assert heard[0]["kind"] == "task-progress"
+    assert re.fullmatch(r"\d+ %, about \d s left", heard[0]["result"])
+
+
+def test_a_monitor_that_cannot_be_told_ends_no_job(task, steps, monkeypatch) -> None:
+    monkeypatch.setattr("workers.watch.EVENT_SECONDS", 0.3)
+    monkeypatch.setattr(task, "send_event", Gone().anything)
+    assert run(task, header())["chosen"].tolist() == [0]
 
 
 def test_a_short_job_stores_nothing_on_its_way(task: OperationTask) -> None:
@@ -289,6 +412,7 @@ def test_a_job_that_cannot_ask_the_broker_before_it_starts_runs_all_the_same(tas
 
 
 def test_a_running_job_outlives_a_broker_that_is_gone_for_a_while(task, steps, monkeypatch) -> None:
+    monkeypatch.setattr("workers.watch.PATIENCE_SECONDS", 0.05)
     original = Watch.check
     looks: list[bool] = []
 
