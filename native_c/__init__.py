@@ -10,6 +10,7 @@ from types import ModuleType
 from native_c.backend import FAMILIES, current, fallback_reason, info, made, try_again, use_backend
 from native_c.extension import __version__, set_simd, set_threads
 from native_c.steps import run
+from native_c.supervision import supervise
 
 __all__ = [
     "__version__",
@@ -21,6 +22,7 @@ __all__ = [
     "run",
     "set_simd",
     "set_threads",
+    "supervise",
     "try_again",
     "use_backend",
 ]

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import native_c
 from contract.envelope import Envelope
@@ -42,6 +42,10 @@ _MEANING: tuple[tuple[type[BaseException], type[GristmillError]], ...] = (
     (native_errors.NotConverged, ComputeError),
     (MemoryError, ComputeError),
 )
+
+#: From this many bytes of arrays on, a job's first look at what it got may take some milliseconds,
+#: and much more of them more than the 50 of a step: then a thread of its own costs nothing.
+LARGE_BYTES: Final = 2**18
 
 _payloads: Payloads = InlinePayloads()
 
@@ -84,6 +88,7 @@ def _run(
     waited = _waited(envelope, watch)
     request = operation.build(*args, **_payloads.unpack(kwargs, envelope.references))
     fields, kernel = fields_of(request), _kernel(operation)
+    is_large = sum(getattr(value, "nbytes", 0) for value in fields.values()) >= LARGE_BYTES
 
     def look(progress: float) -> None:
         try:
@@ -96,11 +101,11 @@ def _run(
     def work(*warnings: str) -> Result:
         look(0.0)  # a large request takes a while to build, and NumPy may be the second to try
         started = time.perf_counter()
-        answer = native_c.run(kernel(**fields), look)
+        answer, made = native_c.supervise(lambda: kernel(**fields), look, at_once=is_large)
         seconds = time.perf_counter() - started
         told = {"warnings": (*answer.get("warnings", ()), *warnings)} if warnings else {}
         result: Result = operation.result(
-            **{**answer, **told}, **native_c.made(), kernel_seconds=seconds, queue_seconds=waited
+            **{**answer, **told}, **made, kernel_seconds=seconds, queue_seconds=waited
         )
         return result
 

@@ -19,8 +19,8 @@ from workers.limits import TimeLimits
 from workers.progress import Progress, say
 from workers.twins import Abandoned
 
-#: Seconds between two looks for a wish to cancel. Steps take up to 50 ms, so a wish is met within
-#: 75 ms; forty looks a second of some 0.15 ms each are half a percent of the job's time.
+#: Seconds between two looks for a wish to cancel: forty looks a second, of some 0.15 ms each, are
+#: half a percent of the job's time, and its kernel works on meanwhile.
 LOOK_SECONDS: Final = 0.025
 
 #: Seconds until the next look at a broker that did not answer: it may have taken long not to.
