@@ -15,6 +15,7 @@ from contract.arrays import describe
 from contract.deployment import Deployment
 from contract.envelope import Delivery
 from contract.errors import InvalidRequest
+from contract.events import field_of
 
 #: Bounds of the stream. It may not crowd out the queues: the bytes are a sixteenth of the gigabyte
 #: that a server of ours has by default.
@@ -31,10 +32,11 @@ _REASON_CHARACTERS: Final = 2000
 #: Letters that one round trip reads.
 _PAGE: Final = 20
 
-#: KEYS: the stream and, to take the entry out of an inbox, that inbox and the counts. ARGV: the
-#: entry, or its field of the inbox; most letters, bytes, seconds; bytes of an entry too large; what
-#: is known of it, names and values. Returns the letter's id; nothing for an entry that is not in
-#: the inbox: its worker has lost its lease, and the entry is another's.
+#: KEYS: the stream, the counts of events and, to take the entry out of an inbox, that inbox and the
+#: counts of entries. ARGV: the entry, or its field of the inbox; most letters, bytes, seconds;
+#: bytes of an entry too large; the event to count; what is known of the entry, names and values.
+#: Returns the letter's id; nothing for an entry that is not in the inbox: its worker has lost its
+#: lease, and the entry is another's.
 #:
 #: Each letter holds how many bytes all letters up to it had ever, so the difference of two is what
 #: the letters between them hold, and nothing is counted twice or forgotten when letters go.
@@ -42,7 +44,7 @@ _PAGE: Final = 20
 #: It may write to a server without memory: it takes no more than the bound, and what stays in the
 #: inbox instead takes as much.
 _ADD: Final = """#!lua flags=allow-oom
-local dead, inbox, counts = KEYS[1], KEYS[2], KEYS[3]
+local dead, events, inbox, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local max_letters, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 local raw = ARGV[1]
 if inbox then
@@ -59,13 +61,14 @@ end
 local kept = raw
 if #raw > max_bytes then kept = string.sub(raw, 1, tonumber(ARGV[5])) end
 local held = #kept
-for i = 6, #ARGV do held = held + #ARGV[i] end
+for i = 7, #ARGV do held = held + #ARGV[i] end
 local last = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
 local total = held
 if last then total = total + (read(last)) end
 
 local id = redis.call('XADD', dead, 'MAXLEN', max_letters, '*', 'raw', kept, 'size', #raw,
-  'held', held, 'until', string.format('%.0f', total), unpack(ARGV, 6))
+  'held', held, 'until', string.format('%.0f', total), unpack(ARGV, 7))
+redis.pcall('HINCRBY', events, ARGV[6], 1)
 local now = redis.call('TIME')
 redis.call('XTRIM', dead, 'MINID', string.format('%.0f', (now[1] - ARGV[4]) * 1000))
 redis.call('EXPIRE', dead, ARGV[4])
@@ -148,20 +151,27 @@ class DeadLetters:
         raw: bytes,
         reason: str,
         *,
+        kind: str = "no_message",
         queue: str = "",
         job: str = "",
         task: str = "",
         worker: str = "",
     ) -> str:
-        """Keep an entry that is in nobody's hands, and return the letter's id."""
-        told = _told(reason, queue, job, task, worker)
-        return _text(self._add(keys=[self._key], args=[raw, *self._bounds, *told]))
+        """Keep an entry that is in nobody's hands, and return the letter's id.
+
+        `kind` is what the event `dead_letter` is counted as.
+        """
+        about = self._about(kind, reason, queue, job, task, worker)
+        keys = [self._key, self._deployment.events_key]
+        return _text(self._add(keys=keys, args=[raw, *about]))
 
     def bury(
         self,
         delivery: Delivery,
         reason: str,
         *,
+        kind: str = "no_message",
+        queue: str = "",
         job: str = "",
         task: str = "",
         worker: str = "",
@@ -169,12 +179,15 @@ class DeadLetters:
         """Move an entry from its worker's inbox to the letters and return the letter's id.
 
         Returns None where the worker holds the entry no longer: what becomes of it is up to whoever
-        holds it now. In the same moment the entry is acknowledged and its counts are forgotten.
+        holds it now. In the same moment the entry is acknowledged and its counts are forgotten. The
+        queue and the worker are those of its delivery, unless told otherwise.
         """
-        keys = [self._key, delivery.inbox, self._deployment.counts_key]
-        queue = delivery.queue.removeprefix(self._deployment.prefix)
-        told = _told(reason, queue, job, task, worker)
-        letter_id = self._add(keys=keys, args=[delivery.tag, *self._bounds, *told])
+        queue = queue or delivery.queue.removeprefix(self._deployment.prefix)
+        worker = worker or delivery.inbox.removeprefix(self._deployment.inbox_key(""))
+        about = self._about(kind, reason, queue, job, task, worker)
+        keys = [self._key, self._deployment.events_key]
+        keys += [delivery.inbox, self._deployment.counts_key]
+        letter_id = self._add(keys=keys, args=[delivery.tag, *about])
         return None if letter_id is None else _text(letter_id)
 
     def list(self, limit: int | None = None) -> Iterator[DeadLetter]:
@@ -238,6 +251,9 @@ class DeadLetters:
     def size(self) -> int:
         """Return how many letters there are."""
         return int(self._client.xlen(self._key))
+
+    def _about(self, kind: str, *told: str) -> builtins.list[Any]:
+        return [*self._bounds, field_of("dead_letter", reason=kind), *_told(*told)]
 
     def _get(self, client: Any, letter_id: str) -> DeadLetter:
         try:

@@ -10,7 +10,6 @@ from celery.utils.log import get_logger
 from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, Delivery
-from contract.events import Events
 from contract.outages import is_passing
 
 logger = get_logger(__name__)
@@ -50,23 +49,20 @@ def bury(app: Any, message: Any, reason: str, kind: str) -> None:
     `kind`: as in the `dead_letter` events. Raises redis-py's errors where the broker may take it
     later: the message is to come again. Any other error costs the letter, not the worker.
     """
-    deployment, client = deployment_of(app), app.backend.client
-    letters, delivery = DeadLetters(client, deployment), delivery_of(message)
+    letters = DeadLetters(app.backend.client, deployment_of(app))
+    delivery = delivery_of(message)
     about = message.headers
     told = {"job": _text(about.get("id")), "task": _text(about.get("task"))}
     try:
         if delivery is not None:
-            is_kept = letters.bury(delivery, reason, **told) is not None
+            letters.bury(delivery, reason, kind=kind, **told)
         else:
             queue = _text((message.delivery_info or {}).get("routing_key"))
-            is_kept = bool(letters.add(_rebuilt(message), reason, queue=queue, **told))
+            letters.add(_rebuilt(message), reason, kind=kind, queue=queue, **told)
     except (redis.RedisError, OSError) as error:
         if is_passing(error):
             raise
         logger.error("job %s left no dead letter: %s", told["job"], error)
-        return
-    if is_kept:
-        Events(client, deployment).count("dead_letter", reason=kind)
 
 
 def _rebuilt(message: Any) -> bytes:

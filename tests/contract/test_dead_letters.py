@@ -14,6 +14,7 @@ from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
 from contract.envelope import Delivery
 from contract.errors import InvalidRequest
+from contract.events import Events
 from gristmill.server import EmbeddedServer
 
 EVERY_BYTE = bytes(range(256))
@@ -106,6 +107,15 @@ def test_a_letter_that_is_not_there_is_refused_in_words(letters: DeadLetters, le
         letters.get(letter_id)
 
 
+def test_each_letter_is_counted_as_an_event_of_its_kind(letters, raw, deployment) -> None:
+    letters.add(b"x", "so", kind="too_large")
+    letters.add(b"x", "so")
+    letters.bury(held(raw, deployment, b"x"), "so", kind="too_large")
+    letters.bury(held(raw, deployment, b"x"), "so", kind="anything")
+    found = Events(raw, deployment).read()["dead_letter"]
+    assert found == {("too_large",): 2, ("no_message",): 1, ("other",): 1}
+
+
 # --- Bounds ---
 
 
@@ -187,7 +197,7 @@ def test_a_buried_entry_leaves_the_inbox_and_its_counts(letters, raw, deployment
     letter_id = letters.bury(delivery, "it killed", job="7", task="mcts.ucb1_selection")
     letter = letters.get(letter_id)
     assert (letter.raw, letter.reason, letter.job) == (EVERY_BYTE, "it killed", "7")
-    assert letter.queue == "mcts\x06\x163"
+    assert (letter.queue, letter.worker) == ("mcts\x06\x163", "w")
     assert not raw.exists(delivery.inbox)
     assert raw.hkeys(deployment.counts_key) == [b"other:lost"]
 
