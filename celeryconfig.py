@@ -23,8 +23,6 @@ result_backend = f"{SCHEME}+{_deployment.backend_url}"
 
 broker_transport_options: dict[str, Any] = {
     **_deployment.transport_options,
-    # A message that is not acknowledged for this long is run again: longer than any job may take.
-    "visibility_timeout": 12 * 3600,
     # A dead peer is noticed by a check every few seconds, not when the kernel gives up after hours.
     "health_check_interval": 10,
     "socket_keepalive": True,

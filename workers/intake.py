@@ -20,6 +20,7 @@ from contract.envelope import DELIVERY, HEADER
 from contract.errors import InternalError, MessageError
 from contract.events import Events
 from contract.outages import is_passing
+from contract.transport import require
 from workers.burial import bury, delivery_of, deployment_of, verdict
 from workers.reading import CONTENT_TYPES, NOT_DECODED, ReadingPool, read
 from workers.summaries import shorten
@@ -64,6 +65,18 @@ class Refusal:
 
 class Consumer(CeleryConsumer):
     """Celery's consumer, which no message can end: `worker_consumer` in the settings."""
+
+    def connect(self) -> Any:
+        """Connect, also again; a transport that loses messages ends the worker instead."""
+        connection = super().connect()
+        require(connection)
+        return connection
+
+    def stop(self) -> None:
+        """Stop reading. Jobs that have not begun are given back before the running ones end."""
+        super().stop()
+        if self.task_consumer is not None:
+            self.task_consumer.channel.hand_back()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return what is called with each message."""

@@ -23,6 +23,7 @@ def connect() -> None:
     """Attach to Celery's signals."""
     signals.celeryd_after_setup.connect(share_cores, weak=False)
     signals.celeryd_after_setup.connect(load_kernels, weak=False)
+    signals.celeryd_after_setup.connect(choose_renewal, weak=False)
     signals.worker_ready.connect(tell, weak=False)
     signals.task_internal_error.connect(fail, weak=False)
 
@@ -37,6 +38,15 @@ def share_cores(instance: Any, **_: Any) -> None:
         largest, _least = getattr(instance, "autoscale", None) or (instance.concurrency, 0)
         processes = max(1, largest or 1)
     os.environ.setdefault(_THREADS_VARIABLE, str(max(1, _num_cores() // processes)))
+
+
+def choose_renewal(instance: Any, **_: Any) -> None:
+    """Renew the lease by a thread where a job blocks the event loop, which else does it.
+
+    Not in the other pools: a worker whose parent process is stuck shall lose its lease.
+    """
+    if "solo" in str(getattr(instance.pool_cls, "__module__", instance.pool_cls)):
+        instance.app.conf.broker_transport_options["renew_in_thread"] = True
 
 
 def _num_cores() -> int:

@@ -47,6 +47,11 @@ class Request(CeleryRequest):
         except Exception:
             return NOT_DECODED
 
+    def on_accepted(self, pid: int, time_accepted: float) -> Any:
+        """Note that the job runs: a worker that has to reconnect goes on with it."""
+        self.message.has_started = True
+        return super().on_accepted(pid, time_accepted)
+
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:

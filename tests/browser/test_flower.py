@@ -17,6 +17,7 @@ from contract.errors import JobCancelled
 from gristmill.stack import Stack
 from producers import Client, fusion, mcts
 from tests.browser.conftest import RAW, Page
+from tests.integration.worker import held
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -143,7 +144,7 @@ def test_the_terminate_button_stops_a_kernel_at_once(
     assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
     assert running.status() == "cancelled"
     redis = client._here().redis
-    page.browser.wait_for(lambda: redis.hlen("unacked") == 0, "the last acknowledgement")
+    page.browser.wait_for(lambda: held(redis) == 0, "the last acknowledgement")
     page.open(f"/task/{running.id}", "REVOKED")
 
 

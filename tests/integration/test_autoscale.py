@@ -5,7 +5,7 @@ import pytest
 
 from producers import Client, analytics
 from tests.integration.test_faults import meta_of, send
-from tests.integration.worker import Worker, wait_until
+from tests.integration.worker import Worker, held, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def test_a_worker_scales_up_and_down_and_loses_no_job(server, tmp_path) -> None:
         wait_until(lambda: len(worker.children()) == 1, 30, worker.log)
         here = client._here().redis
         assert here.get("scale:ends") == b"12"
-        assert here.hlen("scale:unacked") == 0
+        assert held(here, "scale:") == 0
         assert "Scaling up" in worker.log()
         assert "Scaling down" in worker.log()
         # A pool that has shrunk grows again.

@@ -15,7 +15,7 @@ from contract.errors import InternalError, JobCancelled
 from contract.results import error_from_meta
 from gristmill.server import EmbeddedServer
 from producers import Client, analytics, fusion, mcts
-from tests.integration.worker import Worker, wait_until
+from tests.integration.worker import Worker, held, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -158,9 +158,9 @@ def test_a_worker_outlives_its_broker_and_ends_every_job_it_had(tmp_path) -> Non
         redis.Redis.from_url(server.url) as raw,
     ):
         running = send(client, "user.wait", 3.0)
-        wait_until(lambda: raw.hlen("unacked") == 1, 10)
+        wait_until(lambda: held(raw) == 1, 10)
         waiting = mcts.ucb1_selection.submit(**SMALL)
-        wait_until(lambda: raw.hlen("unacked") == 2, 10)
+        wait_until(lambda: held(raw) == 2, 10)
         server.kill()
         time.sleep(4)  # the running job ends while nobody can be told
         server.start()
@@ -168,7 +168,7 @@ def test_a_worker_outlives_its_broker_and_ends_every_job_it_had(tmp_path) -> Non
         assert waiting.result().chosen.tolist() == [0]
         assert mcts.ucb1_selection(**SMALL).chosen.tolist() == [0]
         assert worker.alive()
-        wait_until(lambda: raw.hlen("unacked") + raw.llen("celery") + raw.llen("mcts") == 0, 30)
+        wait_until(lambda: held(raw) + raw.llen("celery") + raw.llen("mcts") == 0, 30)
 
 
 def test_a_worker_outlives_a_full_broker_and_ends_every_job_it_had(tmp_path) -> None:
@@ -180,9 +180,9 @@ def test_a_worker_outlives_a_full_broker_and_ends_every_job_it_had(tmp_path) -> 
         redis.Redis.from_url(server.url) as raw,
     ):
         running = send(client, "user.text", 1.0, 100_000)
-        wait_until(lambda: raw.hlen("unacked") == 1, 10)
+        wait_until(lambda: held(raw) == 1, 10)
         jobs = [mcts.ucb1_selection.submit(**SMALL) for _ in range(8)]
-        wait_until(lambda: raw.hlen("unacked") == 2, 10)
+        wait_until(lambda: held(raw) == 2, 10)
         psutil.Process(worker.pid).suspend()  # so that some jobs are taken while it is full
         analytics_job = analytics.basic_statistics.submit([1.0, 2.0])
         raw.config_set("maxmemory", "1mb")
@@ -194,7 +194,7 @@ def test_a_worker_outlives_a_full_broker_and_ends_every_job_it_had(tmp_path) -> 
         assert [job.result().chosen.tolist() for job in jobs] == [[0]] * 8
         assert analytics_job.result().count == 2
         assert worker.alive()
-        wait_until(lambda: raw.hlen("unacked") + raw.llen("celery") + raw.llen("mcts") == 0, 30)
+        wait_until(lambda: held(raw) + raw.llen("celery") + raw.llen("mcts") == 0, 30)
 
 
 def test_a_warm_shutdown_lets_the_running_job_end(harmed, raw) -> None:

@@ -10,7 +10,7 @@ from contract.errors import JobCancelled
 from producers import Client, fusion, mcts
 from tests.gristmill.processes import alive
 from tests.integration.test_faults import SMALL, send
-from tests.integration.worker import Worker, wait_until
+from tests.integration.worker import Worker, held, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ def test_a_kernel_that_is_terminated_stops_at_once_and_is_not_run_again(stand, e
     time.sleep(1)
     assert job.status() == "cancelled"
     assert worker.log().count(f"fusion.connection_discovery[{job.id}] received") == 1
-    assert client._here().redis.hlen(f"{client.deployment.prefix}unacked") == 0
+    assert held(client._here().redis, client.deployment.prefix) == 0
     assert client._here().redis.llen(f"{client.deployment.prefix}fusion") == 0
     assert client._here().redis.get(client.deployment.key("losses", job.id)) is None
     assert worker.alive()
@@ -89,7 +89,7 @@ def test_a_job_killed_outright_by_a_revoke_is_not_run_again(stand) -> None:
     time.sleep(1)
     assert here.get("outright:starts") == b"1"
     assert client.look(job_id)["status"] == "REVOKED"
-    assert here.hlen(f"{client.deployment.prefix}unacked") == 0
+    assert held(here, client.deployment.prefix) == 0
 
 
 def test_a_job_in_a_thread_stops_when_it_is_terminated(server, tmp_path, endless_job) -> None:

@@ -101,6 +101,12 @@ def wait_until(holds, seconds: float, what=lambda: "it") -> None:
         time.sleep(0.02)
 
 
+def held(client: redis.Redis, prefix: str = "") -> int:
+    """Return how many messages workers hold that they have not acknowledged."""
+    keys = list(client.scan_iter(f"{prefix}gristmill:inbox:*"))
+    return sum(client.hlen(key) for key in keys)
+
+
 def push(client: redis.Redis, entry: str | bytes, queue: str = "mcts") -> None:
     """Put raw bytes into a queue, as a broken or hostile client would."""
     client.lpush(queue, entry)

@@ -1,0 +1,156 @@
+"""The line on which a channel reserves: one question at a time, and a bell when entries come.
+
+The bell is Redis's tracking of what a client has read: the reserving script asks for the length of
+the empty queues, and the first push to one of them is told on this connection. Nothing blocks in
+the server, and one connection serves any number of queues.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import redis
+from kombu.log import get_logger
+
+from contract.transport import scripts
+from contract.transport.inbox import TROUBLE, Call, Entry, Inbox
+
+logger = get_logger(__name__)
+
+#: Seconds without an answer after which a connection is taken for dead.
+SILENT_SECONDS: Final = 10.0
+
+#: Seconds that acknowledgements wait for a reserve to travel with.
+ACK_SECONDS: Final = 0.05
+
+
+class Line:
+    """The connection of a channel that consumes; `connection` as kombu's poller looks for it."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        pool: "redis.ConnectionPool",
+        queues: Callable[[], Sequence[str]],
+        credit: Callable[[], int],
+    ) -> None:
+        """Reserve into `inbox` what `queues()` hold, up to `credit()`."""
+        self.connection: Any = None
+        #: Entries that came and wait to be delivered.
+        self.arrived: deque[Entry] = deque()
+        self._inbox = inbox
+        self._pool = pool
+        self._queues = queues
+        self._credit = credit
+        self._call: Call | None = None
+        self._called_at = self._answered_at = time.monotonic()
+        self._wanted = 0
+        self._may_find = True
+        self._knows_script = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self.connection is not None and self.connection._sock is not None
+
+    def open(self) -> None:
+        """Connect, ask for the bell, and put back what earlier connections left behind."""
+        if self.connection is not None:
+            self.drop()
+        self.connection = self._pool.get_connection()
+        self._knows_script = False
+        self._may_find = True
+        try:
+            self.connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
+            self.connection.read_response()
+        except redis.ResponseError as error:
+            logger.warning("queues are looked at only once a second: %s", error)
+        self._inbox.settle()
+
+    def drop(self) -> None:
+        """Disconnect; what was asked and not answered is asked again by the next connection."""
+        if self._call is not None:
+            self._inbox.undo(self._call)
+            self._call = None
+        self.arrived.clear()  # in the inbox, from where `settle` puts them back
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def turn(self, *, is_due: bool = False) -> None:
+        """Ask for entries where there is room and may be some; `is_due`: ask in any case."""
+        if self._inbox.is_lost:
+            self._inbox.reserve((), 0)  # raises
+        now = time.monotonic()
+        if self._call is not None:
+            if now - self._called_at > SILENT_SECONDS:
+                self.drop()
+                raise redis.ConnectionError(f"no answer for {SILENT_SECONDS:g} s")
+            return
+        self._may_find = self._may_find or is_due
+        wanted = self._credit() if self._may_find and not self.arrived else 0
+        if wanted or is_due or (self._inbox.has_acks and now - self._called_at >= ACK_SECONDS):
+            self._ask(wanted)
+
+    def _ask(self, wanted: int) -> None:
+        queues = self._queues()
+        self._wanted = min(wanted, scripts.MAX_ENTRIES) if queues else 0
+        self._call = self._inbox.call(queues, self._wanted)
+        self._called_at = time.monotonic()
+        self._send()
+
+    def _send(self) -> None:
+        assert self._call is not None
+        how = ("EVALSHA", self._inbox.digest) if self._knows_script else ("EVAL", scripts.RESERVE)
+        try:
+            self.connection.send_command(*how, *self._call.arguments)
+        except TROUBLE:
+            self.drop()
+            raise
+
+    def read(self) -> None:
+        """Take in all that has come: answers and bells, as much as there is, and never wait."""
+        while self.is_open:
+            self._read_one()
+            if self.connection is None or not self.connection.can_read(timeout=0):
+                return
+
+    def _read_one(self) -> None:
+        try:
+            answer = self.connection.read_response(push_request=True)
+        except redis.exceptions.NoScriptError:
+            self._knows_script = False
+            return self._send()
+        except redis.ResponseError as error:
+            self.drop()
+            # A broker that is full, read-only or forbidding is one to come back to.
+            raise redis.ConnectionError(f"entries cannot be reserved: {error}") from error
+        except TROUBLE:
+            self.drop()
+            raise
+        if self._call is None or not (isinstance(answer, list) and isinstance(answer[0], int)):
+            self._may_find = True
+            return None
+        return self._take(answer)
+
+    def _take(self, answer: list[Any]) -> None:
+        call, self._call = self._call, None
+        assert call is not None
+        self._knows_script = True
+        entries, is_empty = self._inbox.take(answer, call)
+        if self._wanted:
+            self._may_find = not is_empty
+        self.arrived.extend(entries)
+
+    def finish(self) -> None:
+        """Wait a moment for the answer that is on its way, so that nothing is reserved later."""
+        limit = time.monotonic() + 1
+        try:
+            while self.is_open and self._call is not None and time.monotonic() < limit:
+                if self.connection.can_read(timeout=0.1):
+                    self._read_one()
+        except TROUBLE as error:
+            logger.debug("the last answer did not come: %s", error)
+        self.drop()
