@@ -14,6 +14,7 @@ from kombu.utils.scheduling import cycle_by_name
 from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
 from contract.envelope import Delivery
+from contract.events import Events
 from contract.families import FAMILIES
 from contract.transport import entries, scripts
 from contract.transport.inbox import TROUBLE, Entry, Inbox
@@ -156,6 +157,7 @@ class Channel(stock.Channel):
             self.inbox.on_ack = self.connection.cycle.acknowledged
             self._inbox_place = place
             self._letters = DeadLetters(self.inbox.client, deployment)
+            self._events = Events(self.inbox.client, deployment)
             # Bells are push messages, which RESP 3 has; they would upset a check of redis-py's.
             pool = self._pool_of(asynchronous=True, protocol=3, health_check_interval=0)
             self.line = Line(self.inbox, pool, self._preferred_keys, self._credit)
@@ -236,15 +238,18 @@ class Channel(stock.Channel):
             self._bury(delivery, str(fault))
             return None
         entries.mark(message, delivery)
+        if entry.lost or entry.returned:
+            self._events.count("redelivered", reason="lost" if entry.lost else "returned")
         return message
 
     def _bury(self, delivery: Delivery, fault: str) -> None:
         assert self.inbox is not None
-        queue = delivery.tag.partition(" ")[2].removeprefix(self.global_keyprefix)
+        queue = delivery.queue.removeprefix(self.global_keyprefix)
         logger.error("an entry of queue %s is not a message: %s", queue, fault)
         try:
             said = f"not a message: {fault}"
-            self._letters.bury(delivery, said, queue=queue, worker=self.inbox.name)
+            if self._letters.bury(delivery, said, worker=self.inbox.name) is not None:
+                self._events.count("dead_letter", reason="no_message")
         except TROUBLE as error:
             # It stays in the inbox, and comes again with the next connection.
             logger.error("it could not be put to the dead letters: %s", error)
