@@ -52,11 +52,12 @@ class Coverage:
     def watch(self, call: Callable[[bytes], T], data: bytes) -> T:
         """Return what `call` returns; `was_new` then says whether it got somewhere new."""
         self.was_new = False
+        watching = sys.gettrace()  # the tests' own coverage, say
         sys.settrace(self._enter)
         try:
             return call(data)
         finally:
-            sys.settrace(None)
+            sys.settrace(watching)
 
     def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         return self._line if frame.f_code.co_filename.startswith(WATCHED) else None
