@@ -75,6 +75,10 @@ worker_deduplicate_successful_tasks = False
 # some 0.3 s instead of up to 5. `--pool=prefork` means this one, too.
 worker_pool = "workers.prefork:TaskPool"
 
+# A job may take all the time that it needs, unless its message says otherwise. In seconds.
+task_time_limit = None
+task_soft_time_limit = None
+
 # --- Results ---
 
 # Long enough to fetch tomorrow what ran tonight; failures are kept for a week of questions.

@@ -23,7 +23,14 @@ from contract import codec
 from contract.arrays import describe, summary, to_json
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
-from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
+from contract.errors import (
+    ERRORS,
+    DeadlineExceeded,
+    GristmillError,
+    InternalError,
+    JobCancelled,
+    MessageError,
+)
 from contract.operation import Result
 from contract.outages import is_passing
 from contract.result_store import Entry, Outcome, ResultStore
@@ -307,6 +314,9 @@ def error_from_meta(meta: dict[str, Any]) -> GristmillError:
     if stored.get("exc_module") == "contract.errors" and name in _OURS:
         return _OURS[name](*arguments)
     said = ", ".join(map(str, arguments))
+    if name in _LIMITS:
+        passed = f"{said} s passed" if said else "passed"
+        return DeadlineExceeded(f"{_LIMITS[name]}: {passed}, expected an end before it")
     kind = _FOREIGN.get(name, InternalError)
     details = (str(meta.get("traceback") or ""),) if kind is InternalError else ()
     return kind(f"{name}: {said}", *details)
@@ -343,7 +353,8 @@ _FOREIGN: Final[dict[str, type[GristmillError]]] = {
     "ContentDisallowed": ERRORS["message_error"],
     "NotRegistered": ERRORS["message_error"],
     "InvalidTaskError": ERRORS["message_error"],
-    "TimeLimitExceeded": ERRORS["deadline_exceeded"],
-    "SoftTimeLimitExceeded": ERRORS["deadline_exceeded"],
     "TaskRevokedError": ERRORS["job_cancelled"],
 }
+
+#: What ended a job that took too long, by Celery's exception; its argument is the limit in seconds.
+_LIMITS: Final = {"TimeLimitExceeded": "time_limit", "SoftTimeLimitExceeded": "soft_time_limit"}

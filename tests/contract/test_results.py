@@ -233,10 +233,22 @@ FOREIGN = {
     "ContentDisallowed": MessageError,
     "NotRegistered": MessageError,
     "InvalidTaskError": MessageError,
-    "TimeLimitExceeded": errors.DeadlineExceeded,
-    "SoftTimeLimitExceeded": errors.DeadlineExceeded,
     "TaskRevokedError": JobCancelled,
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("TimeLimitExceeded", [1.5], "time_limit: 1.5 s passed, expected an end before it"),
+        ("SoftTimeLimitExceeded", [], "soft_time_limit: passed, expected an end before it"),
+    ],
+)
+def test_a_time_limit_of_celerys_is_named(name: str, arguments: list, words: str) -> None:
+    stored = {"exc_type": name, "exc_module": "billiard.exceptions", "exc_message": arguments}
+    error = error_from_meta({"status": "FAILURE", "result": stored})
+    assert type(error) is errors.DeadlineExceeded
+    assert error.args == (words,)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
