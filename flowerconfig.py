@@ -28,6 +28,6 @@ def format_task(task: Any) -> Any:
     arguments = [text for text in (task.args, task.kwargs) if text not in (None, "", "()", "{}")]
     task.args, task.kwargs = "", " ".join(arguments)
     task.name = task.name or "unknown"  # no worker here knows it, and what failed it did not say
-    if task.exception and not task.result:
+    if task.exception and task.state != "SUCCESS":  # the result would be its last progress
         task.result = task.exception
     return task

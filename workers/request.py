@@ -17,6 +17,7 @@ from contract.events import Events
 from contract.outages import is_passing
 from workers.burial import MAX_LOST, bury, delivery_of, deployment_of
 from workers.reading import NOT_DECODED, NotRun, read
+from workers.watch import REVOKED_EVENT
 
 logger = get_logger(__name__)
 
@@ -133,6 +134,11 @@ class Request(CeleryRequest):
                 requeue(self._delivery.tag)
             except self._connection_errors as error:
                 logger.error("job %s: its lost process was not counted: %s", self.id, error)
+
+    def send_event(self, kind: str, **fields: Any) -> None:
+        """Tell the monitors; that a job is revoked must count for more than its progress."""
+        more = REVOKED_EVENT if kind == "task-revoked" else {}
+        super().send_event(kind, **{**fields, **more})
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Stop a running job: by a signal to its process or, where it has none, by a word to it."""

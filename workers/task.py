@@ -14,7 +14,7 @@ from contract.operation import Operation
 from contract.results import Answer
 from workers.runner import run
 from workers.twins import Abandoned, Doubt
-from workers.watch import Watch
+from workers.watch import REVOKED_EVENT, Watch
 
 logger = get_logger(__name__)
 
@@ -77,7 +77,8 @@ class OperationTask(Task):
 
     def _revoke(self, reason: str) -> None:
         self.backend.mark_as_revoked(self.request.id, reason, request=self.request)
-        self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+        fields = {"terminated": True, "signum": None, "expired": False, **REVOKED_EVENT}
+        self.send_event("task-revoked", **fields)
 
 
 def _is_redelivered(request: Any) -> bool:

@@ -32,6 +32,10 @@ EVENT_SECONDS: Final = 1.0
 #: State of a job that reports progress; Flower shows it as it is.
 PROGRESS: Final = "PROGRESS"
 
+#: What the event of a revoked job says besides. Celery's monitors rank a state that is not theirs,
+#: such as PROGRESS, above REVOKED, and would show a cancelled job as running for ever.
+REVOKED_EVENT: Final[dict[str, Any]] = {"state": "REVOKED", "result": None}
+
 
 class Watch:
     """What a job looks at between its steps, and where it tells progress."""
