@@ -20,9 +20,14 @@ class BrokerClock:
         self._offset = 0.0
         self._measured_at = float("-inf")
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the next `now` asks the broker."""
+        return time.monotonic() - self._measured_at > REFRESH_SECONDS
+
     def now(self) -> float:
         """Return seconds since 1970 by the broker's clock, within half a round trip."""
-        if time.monotonic() - self._measured_at > REFRESH_SECONDS:
+        if self.is_due:
             # The quickest look is the truest; the first may have to open a connection.
             _, self._offset = min(self._look() for _ in range(LOOKS))
             self._measured_at = time.monotonic()

@@ -101,6 +101,10 @@ class Deployment:
         """Return the list that gets an element when a job has ended."""
         return self.key("wake", job_id)
 
+    def queue_key(self, queue: str) -> str:
+        """Return the list that holds a queue's messages of the usual priority."""
+        return f"{self.prefix}{queue}"
+
     def result_key(self, job_id: str) -> str:
         """Return the key of a job's state and result: Celery's own."""
         return f"{self.prefix}celery-task-meta-{job_id}"

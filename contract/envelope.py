@@ -43,12 +43,21 @@ class Envelope:
         now: float,
         deadline_seconds: float | None,
         references: Mapping[str, str] = MappingProxyType({}),
+        *,
+        idempotency_key: str | None = None,
+        idempotency_seconds: float = 0.0,
     ) -> "Envelope":
         """Return the envelope of a job submitted `now`; a deadline beyond all times is none."""
         deadline = None if deadline_seconds is None else now + deadline_seconds
         if deadline is not None and deadline >= _END_OF_TIME:
             deadline = None
-        return cls(submitted_at=now, deadline=deadline, references=dict(references))
+        return cls(
+            submitted_at=now,
+            deadline=deadline,
+            references=dict(references),
+            idempotency_key=idempotency_key,
+            idempotency_seconds=idempotency_seconds,
+        )
 
     def to_header(self) -> dict[str, Any]:
         """Return the envelope as the header's plain value."""

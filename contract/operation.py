@@ -3,7 +3,17 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, dataclass_transform
+from typing import (
+    Any,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    overload,
+)
 
 import numpy as np
 from pydantic import ConfigDict, ValidationError
@@ -18,6 +28,9 @@ P = ParamSpec("P")
 R = TypeVar("R", bound="Result")
 R_co = TypeVar("R_co", bound="Result", covariant=True)
 T = TypeVar("T")
+
+#: What `Operation.submit` takes beside the request's fields, and no request has for a field.
+OPTIONS: Final = ("deadline_seconds", "idempotency_key", "idempotency_seconds")
 
 #: Longest name of an unknown argument that an error repeats as it is, in characters.
 _LONGEST_NAME = 80
@@ -74,7 +87,13 @@ class Submitter(Protocol):
     """Carries requests to workers; `producers.Client` and `gristmill.testing` are two."""
 
     def submit(
-        self, operation: "Operation[Any, R]", request: Any, *, deadline_seconds: float | None = None
+        self,
+        operation: "Operation[Any, R]",
+        request: Any,
+        *,
+        deadline_seconds: float | None = None,
+        idempotency_key: str | None = None,
+        idempotency_seconds: float = ...,
     ) -> "Job[R]":
         """Send a checked request on its way and return its handle."""
 
@@ -94,6 +113,9 @@ class Job(Protocol[R_co]):
 
     def progress(self) -> float:
         """Return the part of the work that is done, in [0, 1]."""
+
+    def remaining_seconds(self) -> float | None:
+        """Return the seconds that the work is expected to last still; None where nobody knows."""
 
     def cancel(self) -> None:
         """Ask for the job's end; a running kernel stops at its next step."""
@@ -129,9 +151,34 @@ class Operation(Generic[P, R]):
         """Submit the request, wait for its result and return it."""
         return self.submit(*args, **kwargs).result()
 
-    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Submit the request and return the job's handle at once."""
-        return Operation.find_submitter().submit(self, self.build(*args, **kwargs))
+    @overload
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+
+    @overload
+    def submit(
+        self,
+        /,
+        *args: Any,
+        idempotency_key: str,
+        idempotency_seconds: float = ...,
+        deadline_seconds: float | None = None,
+        **kwargs: Any,
+    ) -> Job[R]: ...
+
+    @overload
+    def submit(self, /, *args: Any, deadline_seconds: float, **kwargs: Any) -> Job[R]: ...
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> Job[R]:
+        """Submit the request and return the job's handle at once.
+
+        Beside the request's fields: with `deadline_seconds` a worker that gets the job later than
+        that ends it with `DeadlineExceeded`; under an `idempotency_key` the same request is
+        submitted once, and submitting it again returns the same job, until `idempotency_seconds`
+        after its end (an hour unless told).
+        """
+        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        request = self.build(*args, **kwargs)
+        return Operation.find_submitter().submit(self, request, **options)
 
     @property
     def family(self) -> str:

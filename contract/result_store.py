@@ -135,7 +135,7 @@ class ResultStore:
             "1" if is_end else "0",
             delivery.tag if delivery else "",
             entry.job_id,
-            _milliseconds(entry.once_seconds if entry.once_key else None),
+            max(1, _milliseconds(entry.once_seconds)) if entry.once_key else 0,
             _REFUSED_END if is_end else _REFUSED_PROGRESS,
             WAKE_SECONDS,
         ]

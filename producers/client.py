@@ -10,31 +10,28 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
 import redis
-from celery import Celery
-from celery.exceptions import OperationalError
 
 from contract import codec
 from contract.arrays import describe, summary
-from contract.clock import BrokerClock
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
 from contract.errors import BrokerUnavailable, InvalidRequest, MessageError, QueueFull
 from contract.families import operation as find_operation
+from contract.idempotency import DEFAULT_SECONDS, Once
 from contract.operation import Operation, Result, Submitter, fields_of
 from contract.payloads import InlinePayloads
-from contract.results import SCHEME, read_meta
-from contract.transport import Amqp
+from contract.results import read_meta
 from producers.forking import without_fork
 from producers.job import Job, check_seconds
+from producers.limits import Limits
+from producers.process import Process
+from producers.sending import NotSent
 
 R = TypeVar("R", bound=Result)
 T = TypeVar("T")
 
 #: Seconds that `job.result()` waits unless told otherwise.
 DEFAULT_TIMEOUT: Final = 300.0
-
-#: Seconds to open a connection, and without an answer on one, after which a call gives up.
-CONNECT_SECONDS: Final = 5.0
 
 #: Longest sleep on a wake-up list, in seconds: a wake-up that was lost costs no more than this.
 _NAP_SECONDS: Final = 2.0
@@ -45,11 +42,9 @@ _DOZE_SECONDS: Final = 0.25
 #: Seconds that a wish to cancel is kept for a job that waits in its queue.
 _CANCEL_SECONDS: Final = 24 * 3600
 
-#: Pauses before each try to publish on a connection that broke, in seconds.
-_PAUSES: Final = (0.0, 0.0, 0.1, 0.2)
 
-#: Most connections that the threads of one process publish on; more threads wait for one another.
-_MAX_CONNECTIONS: Final = 32
+#: What a refusal to submit adds where it is certain.
+_NOTHING: Final = "; nothing was enqueued"
 
 
 class Client:
@@ -64,53 +59,86 @@ class Client:
         *,
         prefix: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        max_queue_length: int | None = None,
+        max_queue_age_seconds: float | None = None,
     ) -> None:
         """Prepare a client; nothing is sent before the first job.
 
         `url` defaults to `GRISTMILL_URL`, then to `redis://127.0.0.1:6379/0`; `prefix`, the text
         before every key, to `GRISTMILL_PREFIX`, then to none. `timeout` is how many seconds
         `job.result()` waits unless told otherwise; None waits for ever.
+
+        `submit` raises `QueueFull` while the family's queue holds `max_queue_length` jobs, or its
+        oldest one waits for longer than `max_queue_age_seconds`. They default to
+        `GRISTMILL_MAX_QUEUE_LENGTH` and `GRISTMILL_MAX_QUEUE_AGE_SECONDS`, then to no limit. A
+        look at the queue counts for a second.
         """
         check_seconds("timeout", timeout)
         self.deployment = Deployment.from_environment(url, prefix)
         self.timeout = timeout
+        self.limits = Limits.from_environment(max_queue_length, max_queue_age_seconds)
         self._payloads = InlinePayloads()
-        self._processes: dict[int, _Process] = {}
+        self._processes: dict[int, Process] = {}
         #: An element for each `with` block that is open, in any thread.
         self._blocks: list[None] = []
 
     def submit(
-        self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
+        self,
+        operation: Operation[Any, R],
+        request: Any,
+        *,
+        deadline_seconds: float | None = None,
+        idempotency_key: str | None = None,
+        idempotency_seconds: float = DEFAULT_SECONDS,
     ) -> Job[R]:
         """Enqueue a checked request and return its job; a submit that returned is accepted.
 
         A worker that gets the job later than `deadline_seconds` from now ends it with
-        `DeadlineExceeded`. Raises `QueueFull` when the broker has no room: nothing was enqueued.
-        Raises `BrokerUnavailable` when the broker does not say that it has the job; if it fell
-        silent in that very moment, the job may run all the same.
+        `DeadlineExceeded`. A second submit under the same `idempotency_key` returns the first one's
+        job, until `idempotency_seconds` after its end; under a key of another request it raises
+        `InvalidRequest`.
+
+        Raises `QueueFull` when the broker has no room or the queue is beyond the client's limits:
+        nothing was enqueued. Raises `BrokerUnavailable` when the broker does not say that it has
+        the job. The error says whether the job may run all the same; then its second argument is
+        the job's id.
         """
         check_seconds("deadline_seconds", deadline_seconds)
-        fields, references = self._payloads.pack(fields_of(request))
+        every_field = fields_of(request)
+        fields, references = self._payloads.pack(every_field)
         job_id = str(uuid.uuid4())
 
-        def publish(process: _Process) -> None:
-            envelope = Envelope.submitted(process.clock.now(), deadline_seconds, references)
-            process.publish(
+        def send(process: Process) -> str:
+            envelope = Envelope.submitted(
+                process.now(),
+                deadline_seconds,
+                references,
+                idempotency_key=once.key if once else None,
+                idempotency_seconds=once.seconds if once else 0.0,
+            )
+            entry = process.draft(
                 operation.name,
+                operation.family,
                 kwargs=fields,
                 task_id=job_id,
-                queue=operation.family,
                 serializer=codec.SERIALIZER,
                 headers={HEADER: envelope.to_header()},
                 argsrepr="()",
                 kwargsrepr=summary(fields),
             )
+            return process.send(operation, job_id, entry, once)
 
         try:
-            self._use(publish)
+            once = None
+            if idempotency_key is not None:
+                once = Once.of(every_field, idempotency_key, idempotency_seconds)
+            return self.job(operation, self._use(send))
         except codec.EncodeError as error:
             raise MessageError(f"{operation.name}: {error}") from None
-        return self.job(operation, job_id)
+        except NotSent as failure:
+            raise self._not_sent(failure, job_id) from failure.error
+        except BrokerUnavailable as refusal:  # before anything was to be sent
+            raise BrokerUnavailable(f"{refusal}{_NOTHING}") from refusal.__cause__
 
     @overload
     def job(self, operation: Operation[Any, R], job_id: str) -> Job[R]: ...
@@ -130,13 +158,13 @@ class Client:
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
-        return read_meta(self._use(lambda here: here.redis.get(here.result_key(job_id))))
+        return read_meta(self._use(lambda here: here.redis.get(self.deployment.result_key(job_id))))
 
     def sleep(self, job_id: str, seconds: float) -> None:
         """Return when the job may have ended, or after `seconds`, or after a short nap."""
         wake, nap = self.deployment.wake_key(job_id), max(0.01, min(seconds, _NAP_SECONDS))
 
-        def doze(here: _Process) -> None:
+        def doze(here: Process) -> None:
             try:
                 # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
                 here.redis.blmove(wake, wake, nap)  # type: ignore[arg-type]
@@ -175,7 +203,7 @@ class Client:
         if not self._blocks:
             self.close()
 
-    def _use(self, act: Callable[["_Process"], T]) -> T:
+    def _use(self, act: Callable[[Process], T]) -> T:
         """Return what `act` makes of this process's connections, or raise how the broker failed.
 
         Where another thread closes the client in the middle, do it again on new connections.
@@ -187,11 +215,12 @@ class Client:
             except Exception as error:
                 if self._processes.get(os.getpid()) is not process:
                     continue
-                if isinstance(error, OperationalError | redis.RedisError):
+                if isinstance(error, redis.RedisError):
+                    process.drop_idle()  # they lead to the same broker, which may be gone
                     raise self._refusal(error) from error
                 raise
 
-    def _here(self) -> "_Process":
+    def _here(self) -> Process:
         # Connections must not be shared with a parent process: a forked child makes its own. Two
         # threads may both make them, and one's are dropped unused; a lock could be held in a fork.
         pid = os.getpid()
@@ -199,57 +228,22 @@ class Client:
         if found is not None:
             return found
         with without_fork():
-            return self._processes.setdefault(pid, _Process(self.deployment))
+            return self._processes.setdefault(pid, Process(self.deployment, self.limits))
+
+    def _not_sent(self, failure: NotSent, job_id: str) -> BrokerUnavailable | QueueFull:
+        refusal = self._refusal(failure.error)
+        if isinstance(refusal, QueueFull):
+            return refusal
+        if failure.may_have_arrived:
+            said = f"{refusal}; it may have accepted the job, as {job_id}"
+            return BrokerUnavailable(said, job_id)
+        return BrokerUnavailable(f"{refusal}{_NOTHING}")
 
     def _refusal(self, error: Exception) -> BrokerUnavailable | QueueFull:
-        if redis.exceptions.OutOfMemoryError in map(type, (error, error.__cause__)):
-            return QueueFull(f"broker {self.deployment.safe_url}: out of memory ({error})")
-        return BrokerUnavailable(f"broker {self.deployment.safe_url}: {error}")
-
-
-class _Process:
-    """What one process holds open for a client."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.app = celery_app(deployment)
-        # Celery's own pool would be shared by all clients of a process, and outlive them; and an
-        # address from its configuration gives way to CELERY_BROKER_URL, which some other app set.
-        connection = self.app.connection_for_write(deployment.broker_url)
-        self._connections = connection.Pool(limit=_MAX_CONNECTIONS)
-        self.redis = redis.Redis.from_url(
-            deployment.url,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=CONNECT_SECONDS,
-        )
-        self.clock = BrokerClock(self.redis)
-
-    def publish(self, name: str, **message: Any) -> None:
-        """Send a task, again on a new connection where one broke, until time is up."""
-        give_up_at = time.monotonic() + CONNECT_SECONDS
-        for pause in _PAUSES:
-            if pause:
-                time.sleep(pause)
-            try:
-                with without_fork(), self._connections.acquire(block=True) as connection:
-                    self.app.send_task(name, connection=connection, retry=False, **message)
-            except OperationalError as error:
-                failure = error
-            else:
-                return
-            if isinstance(failure.__cause__, redis.ResponseError) or time.monotonic() > give_up_at:
-                break
-        raise failure
-
-    def result_key(self, job_id: str) -> Any:
-        """Return the key of a job's result."""
-        with without_fork():
-            return self.app.backend.get_key_for_task(job_id)
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._connections.force_close_all()
-        self.redis.close()
-        self.app.close()
+        place = f"broker {self.deployment.safe_url}"
+        if isinstance(error, redis.exceptions.OutOfMemoryError):
+            return QueueFull(f"{place}: out of memory ({error})")
+        return BrokerUnavailable(f"{place}: {error}")
 
 
 def _is_id(value: object) -> bool:
@@ -257,25 +251,6 @@ def _is_id(value: object) -> bool:
         return isinstance(value, str) and bool(value.encode())
     except UnicodeEncodeError:  # a lone surrogate, which no key holds
         return False
-
-
-def celery_app(deployment: Deployment) -> Celery:
-    """Return a Celery app that sends jobs to a deployment and reads results; it knows no tasks."""
-    app = Celery("gristmill-producer", amqp=Amqp, set_as_current=False)
-    # The setting of this name would give way to CELERY_RESULT_BACKEND.
-    app.backend_cls = f"{SCHEME}+{deployment.backend_url}"
-    app.conf.update(
-        broker_url=deployment.broker_url,
-        broker_transport_options={
-            **deployment.transport_options,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "socket_timeout": CONNECT_SECONDS,
-            "max_retries": 0,  # connecting is tried again by whoever publishes
-        },
-        result_backend_transport_options=deployment.transport_options,
-        broker_connection_timeout=CONNECT_SECONDS,
-    )
-    return app
 
 
 _current: ContextVar[tuple[Submitter, ...]] = ContextVar("gristmill_clients", default=())
@@ -287,10 +262,18 @@ def connect(
     *,
     prefix: str | None = None,
     timeout: float | None = DEFAULT_TIMEOUT,
+    max_queue_length: int | None = None,
+    max_queue_age_seconds: float | None = None,
 ) -> Client:
     """Make and return the client that this process uses wherever no other is current."""
     global _default
-    client = Client(url, prefix=prefix, timeout=timeout)
+    client = Client(
+        url,
+        prefix=prefix,
+        timeout=timeout,
+        max_queue_length=max_queue_length,
+        max_queue_age_seconds=max_queue_age_seconds,
+    )
     replaced, _default = _default, client
     if isinstance(replaced, Client):
         replaced.close()  # a thread that still uses it connects again

@@ -1,18 +1,27 @@
 """The handle of a submitted job: its result, its state, its end."""
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from celery import states
 
 from contract.arrays import describe
-from contract.errors import InvalidRequest, ResultTimeout
+from contract.errors import BrokerUnavailable, InvalidRequest, ResultTimeout
 from contract.operation import Result
+from contract.outages import is_passing
 from contract.results import error_from_meta
 
 R = TypeVar("R", bound=Result)
+
+#: First and longest pause between looks at a broker that is away, in seconds.
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+
+#: More seconds than any job lasts; an int may be beyond all floats.
+_LONGEST: Final = 2.0**53
 
 #: What Celery's states mean to an app; unknown states are a user task's own and mean "running".
 _STATUS: Final = {
@@ -65,22 +74,33 @@ class Job(Generic[R]):
         """Wait for the job's end; return its result or raise its error.
 
         Waits at most `timeout` seconds, the client's `timeout` when None, and then raises
-        `ResultTimeout`; the job goes on and may be waited for again.
+        `ResultTimeout`; the job goes on and may be waited for again. A broker that is away, or
+        that another takes the place of, is waited for as long.
         """
         check_seconds("timeout", timeout)
         limit = self._default_timeout if timeout is None else timeout
         deadline = float("inf") if limit is None else time.monotonic() + limit
+        pauses = _pauses()
         while True:
-            meta = self._results.look(self.id)
-            if meta["status"] == states.SUCCESS:
-                return self._read_result(meta["result"])
-            if meta["status"] in states.READY_STATES:
-                raise error_from_meta(meta)
+            try:
+                meta = self._results.look(self.id)
+                known = _status(meta)
+                if meta["status"] == states.SUCCESS:
+                    return self._read_result(meta["result"])
+                if meta["status"] in states.READY_STATES:
+                    raise error_from_meta(meta)
+                if deadline > time.monotonic():
+                    self._results.sleep(self.id, deadline - time.monotonic())
+                    pauses = _pauses()
+                    continue
+            except BrokerUnavailable as error:
+                if not is_passing(error.__cause__):
+                    raise
+                known = f"not known ({error})"
             left = deadline - time.monotonic()
             if left <= 0:
-                status = _status(meta)
-                raise ResultTimeout(f"job {self.id}: {status} after {limit} s, expected its end")
-            self._results.sleep(self.id, left)
+                raise ResultTimeout(f"job {self.id}: {known} after {limit} s, expected its end")
+            time.sleep(min(next(pauses), left))
 
     def status(self) -> str:
         """Return "queued", "running", "succeeded", "failed" or "cancelled".
@@ -99,6 +119,20 @@ class Job(Generic[R]):
         done = told.get("progress") if isinstance(told, dict) else None
         # In this order, for a result is input like any other: no NaN, and no int beyond all floats.
         return float(min(done, 1)) if isinstance(done, int | float) and done > 0 else 0.0
+
+    def remaining_seconds(self) -> float | None:
+        """Return the seconds that the work is expected to last still; 0 after the job's end.
+
+        None where nobody knows: before the job runs, and in its first moments.
+        """
+        meta = self._results.look(self.id)
+        if meta["status"] in states.READY_STATES:
+            return 0.0
+        told = meta["result"]
+        left = told.get("remaining_seconds") if isinstance(told, dict) else None
+        if isinstance(left, bool) or not isinstance(left, int | float) or not 0 <= left < _LONGEST:
+            return None
+        return float(left)
 
     def cancel(self) -> None:
         """Ask for the job's end: a queued job will not run, a running one stops at its next step.
@@ -121,6 +155,14 @@ def _as_float(number: Real) -> float:
         return float(number)
     except OverflowError:  # an int beyond all floats
         return float("nan")
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the pauses between looks at a broker that is away, in seconds."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _status(meta: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from contract import codec
 from contract.arrays import Array, to_json
 from contract.errors import InvalidRequest
 from contract.families import FAMILIES, operation, operations
-from contract.operation import Operation, Result, fields_of
+from contract.operation import OPTIONS, Operation, Result, fields_of
 from gristmill.testing import in_process
 from tests import hostile
 from workers import app
@@ -58,6 +58,11 @@ def cases() -> Iterator[Any]:
 
 every_operation = pytest.mark.parametrize("name", NAMES)
 every_case = pytest.mark.parametrize(("declared", "arguments"), list(cases()))
+
+
+@every_operation
+def test_no_field_has_the_name_of_what_every_submit_takes(name: str) -> None:
+    assert not set(operation(name).request_fields) & set(OPTIONS)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -7,6 +7,7 @@ Every request and result makes the round trip through the codec, so what would n
 too. `gristmill.testing.plugin` has the same as a pytest fixture.
 """
 
+import math
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ from contract.errors import (
     MessageError,
 )
 from contract.families import operation as find_operation
+from contract.idempotency import DEFAULT_SECONDS, Once
 from contract.operation import Operation, Result, fields_of
 from contract.payloads import InlinePayloads
 from producers.client import submitting_through
@@ -50,11 +52,20 @@ class InProcess:
         self._twins = Twins()  # which C kernels fail is forgotten with the block
         self._metas: dict[str, dict[str, Any]] = {}
         self._cancelled: set[str] = set()
+        #: What stands under each idempotency key of each operation, and for how long from the end.
+        self._names: dict[tuple[str, str], tuple[str, float]] = {}
+        self._ended_at: dict[str, float] = {}
         self._changed = threading.Condition()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="gristmill-in-process")
 
     def submit(
-        self, operation: Operation[Any, R], request: Any, *, deadline_seconds: float | None = None
+        self,
+        operation: Operation[Any, R],
+        request: Any,
+        *,
+        deadline_seconds: float | None = None,
+        idempotency_key: str | None = None,
+        idempotency_seconds: float = DEFAULT_SECONDS,
     ) -> Job[R]:
         """Run a checked request on the worker thread and return its job."""
         check_seconds("deadline_seconds", deadline_seconds)
@@ -62,6 +73,11 @@ class InProcess:
         envelope = Envelope.submitted(time.time(), deadline_seconds, references)
         message = codec.encode([envelope.to_header(), fields])
         job_id = str(uuid.uuid4())
+        if idempotency_key is not None:
+            once = Once.of(fields, idempotency_key, idempotency_seconds)
+            found = once.job_of(self._name(operation.name, once, job_id))
+            if found != job_id:
+                return self.job(operation, found)
         self._store(job_id, states.PENDING)
         try:
             # In the caller's context, which may have chosen a backend of native_c.
@@ -69,6 +85,16 @@ class InProcess:
         except RuntimeError:
             raise BrokerUnavailable("in process: closed, expected an open block") from None
         return self.job(operation, job_id)
+
+    def _name(self, operation: str, once: Once, job_id: str) -> str:
+        """Give a job its name, unless it is another's; return what stands under the name."""
+        with self._changed:
+            value, seconds = self._names.get((operation, once.key), ("", 0.0))
+            ended_at = self._ended_at.get(value.partition(" ")[0], math.inf)
+            if not value or time.monotonic() > ended_at + seconds:
+                value = once.to_value(job_id)
+                self._names[operation, once.key] = value, once.seconds
+            return value
 
     def job(self, operation: Operation[Any, R] | str, job_id: str) -> Job[R]:
         """Return the handle of a job that was submitted here."""
@@ -114,6 +140,8 @@ class InProcess:
     def _store(self, job_id: str, status: str, result: Any = None) -> None:
         with self._changed:
             self._metas[job_id] = {"status": status, "result": result, "task_id": job_id}
+            if status in states.READY_STATES:
+                self._ended_at[job_id] = time.monotonic()
             self._changed.notify_all()
 
 

@@ -33,6 +33,7 @@ from contract.errors import (
 from gristmill.server import EmbeddedServer, free_port
 from producers import Client, mcts
 from producers import client as client_module
+from producers import process as process_module
 
 OPERATION = mcts.ucb1_selection
 REQUEST = OPERATION.build(visits=[[1, 2]], value_sums=[[0.5, 1.0]], parent_visits=[3])
@@ -239,14 +240,14 @@ def silent_server(accepts: bool) -> Iterator[str]:
 @pytest.mark.parametrize("accepts", [True, False])
 @pytest.mark.parametrize("operation", ["submit", "status"])
 def test_a_silent_broker_is_given_up_in_time(accepts: bool, operation: str, monkeypatch) -> None:
-    assert client_module.CONNECT_SECONDS <= 5
-    monkeypatch.setattr(client_module, "CONNECT_SECONDS", 0.3)
+    assert process_module.CONNECT_SECONDS <= 5
+    monkeypatch.setattr(process_module, "CONNECT_SECONDS", 0.3)
     with silent_server(accepts) as url, client_of(url) as client:
         assert 0.2 < seconds_until_refused(client, operation) < 2.5
 
 
 def test_a_broker_that_falls_silent_is_given_up_in_time(monkeypatch) -> None:
-    monkeypatch.setattr(client_module, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(process_module, "CONNECT_SECONDS", 0.3)
     with EmbeddedServer() as server, client_of(server.url) as client:
         client.submit(OPERATION, REQUEST)
         with redis.Redis.from_url(server.url) as raw:
@@ -400,7 +401,7 @@ def test_threads_share_a_client(client: Client, raw) -> None:
 
 
 def test_more_threads_than_connections_wait_for_one_another(client, raw, monkeypatch) -> None:
-    monkeypatch.setattr(client_module, "_MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(process_module, "_MAX_CONNECTIONS", 2)
     with ThreadPoolExecutor(8) as threads:
         for job in threads.map(lambda _: client.submit(OPERATION, REQUEST), range(40)):
             assert job.id

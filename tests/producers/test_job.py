@@ -33,7 +33,7 @@ def store(client: Client, job_id: str, state: str, result: Any = None) -> None:
 def put(client: Client, job_id: str, payload: bytes | str) -> None:
     """Put bytes where a result would be."""
     process = client._here()
-    process.redis.set(process.app.backend.get_key_for_task(job_id), payload)
+    process.redis.set(client.deployment.result_key(job_id), payload)
 
 
 @pytest.fixture
@@ -203,6 +203,31 @@ def test_progress_is_a_part_of_one(client: Client, job: Job, told: Any, seen: fl
 
 
 # --- Errors ---
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ({"progress": 0.5, "remaining_seconds": 12.5}, 12.5),
+        ({"progress": 0.5, "remaining_seconds": 3}, 3.0),
+        ({"remaining_seconds": 0}, 0.0),
+        ({"progress": 0.1}, None),
+        ({"remaining_seconds": None}, None),
+        ({"remaining_seconds": -1.0}, None),
+        ({"remaining_seconds": True}, None),
+        ({"remaining_seconds": "12"}, None),
+        ({"remaining_seconds": 10**400}, None),
+        (None, None),
+        ("a user task's own", None),
+    ],
+)
+def test_the_remaining_time_is_told_where_somebody_knows_it(client, job, told, seen) -> None:
+    assert job.remaining_seconds() is None
+    store(client, job.id, "PROGRESS", told)
+    assert job.remaining_seconds() == seen
+    assert job.remaining_seconds().__class__ is seen.__class__
+    store(client, job.id, states.SUCCESS, Answer(ANSWER))
+    assert job.remaining_seconds() == 0.0
 
 
 @pytest.mark.parametrize("code", ERRORS)
