@@ -50,19 +50,46 @@ def load(family: str) -> list[Record]:
     """Return a family's records; raise Unreportable where they are no full run without errors."""
     path = records_of.OUT / f"{family}.json"
     found = records_of.read(path)
-    measured = {(record.operation, record.case) for record in found}
-    for case in cases_of(family):
-        for size in case.sizes:
-            if (case.operation, case.title(size)) not in measured:
-                name = f"{case.operation}, {case.title(size)}"
-                raise Unreportable(f"{name}: not in {path}, expected after `make bench`")
     for record in found:
         name = f"{record.operation}, {record.case}, {record.peer}"
         if record.error:
             raise Unreportable(f"{name}: {record.error}")
         if record.quick:
             raise Unreportable(f"{name}: measured with QUICK=1, expected a full run")
+    for case in cases_of(family):
+        for name in _missing(case, found):
+            raise Unreportable(f"{name}: not in {path}, expected after `make bench`")
+    expected = {(case.operation, case.title(n)) for case in cases_of(family) for n in case.sizes}
+    for record in found:
+        if (record.operation, record.case) not in expected:
+            name = f"{record.operation}, {record.case}"
+            raise Unreportable(f"{name}: in {path}, expected a case that there is")
     return found
+
+
+def _missing(case: Case, found: list[Record]) -> Iterator[str]:
+    """Yield what a full run of a case has and these records have not: rows, bars, metrics."""
+    records = [record for record in found if record.operation == case.operation]
+    for size in case.sizes:
+        name = f"{case.operation}, {case.title(size)}"
+        here = [record for record in records if record.case == case.title(size)]
+        for peer in case.peers:
+            rows = [r for r in here if r.metric == "time" and r.peer.startswith(f"{peer.name} (")]
+            threads = {record.threads for record in rows}
+            if 1 not in threads:
+                yield f"{name}, {peer.name}, 1 thread"
+            if threads == {1} and rows[0].machine["cores"] > 1:
+                yield f"{name}, {peer.name}, all cores"
+            bar = peer.bars.get(size)
+            if bar is not None and bar not in [record.bar for record in rows]:
+                yield f"{name}, {peer.name}, the bar of {bar:g}"
+        if case.grows and not any(record.metric == "time per element" for record in here):
+            yield f"{name}, time per element"
+    largest = case.title(max(case.sizes))
+    if case.grows and not any(
+        record.metric == "peak extra memory" and record.case == largest for record in records
+    ):
+        yield f"{case.operation}, {largest}, peak extra memory"
 
 
 def page(found: dict[str, list[Record]]) -> Iterator[str]:

@@ -20,6 +20,8 @@ def show(records: list[Record], console: Console) -> None:
     for record in records:
         table.add_row(*_cells(record))
     console.print(table)
+    peers = dict.fromkeys(record.peer for record in records)
+    console.print(f"  beside {', '.join(peers)}", style="dim", highlight=False, soft_wrap=True)
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(f"  * {note}", style="yellow", highlight=False)
     for error in dict.fromkeys(record.error for record in records if record.error):

@@ -30,11 +30,12 @@ def made_up(family: str) -> list[Record]:
     records = []
     for index, case in enumerate(cases_of(family)):
         times = []
-        for size in case.sizes:
-            for peer in case.peers:
-                fields = compare(ours, theirs, peer.bars.get(size))
-                job = Job(family, index, 1)
-                times.append(row(job, case, size, peer, "avx2", machine=MACHINE, **fields))
+        for threads in (1, 2):
+            for size in case.sizes:
+                for peer in case.peers:
+                    fields = compare(ours, theirs, peer.bars.get(size) if threads == 1 else None)
+                    job = Job(family, index, threads)
+                    times.append(row(job, case, size, peer, "avx2", machine=MACHINE, **fields))
         peak = replace(times[-1], metric="peak extra memory", unit="MB")
         records += [*times, *([*growth(case, times), peak] if case.grows else [])]
     return records
@@ -101,3 +102,47 @@ def test_what_is_no_full_good_run_is_refused(
     assert report.main() == 1
     assert said in capsys.readouterr().err
     assert not report.PAGE.exists()
+
+
+def without(**fields: object) -> list[Record]:
+    """Return made-up records without those that have all of these fields."""
+    return [r for r in made_up("mcts") if any(getattr(r, key) != fields[key] for key in fields)]
+
+
+def a_bar_less() -> list[Record]:
+    return [replace(record, bar=None, verdict=None) for record in made_up("mcts")]
+
+
+def a_case_too_many() -> list[Record]:
+    return [*made_up("mcts"), replace(made_up("mcts")[0], case="1 node, of long ago")]
+
+
+PEER = cases_of("mcts")[0].peers[0]
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (without(size=10_000, metric="time"), f"{PEER.name}, 1 thread: not in"),
+        (without(size=10_000, threads=2), f"{PEER.name}, all cores: not in"),
+        (without(metric="time per element"), "time per element: not in"),
+        (without(metric="peak extra memory"), "peak extra memory: not in"),
+        (a_bar_less(), f"{PEER.name}, the bar of 6: not in"),
+        (a_case_too_many(), "1 node, of long ago: in"),
+    ],
+)
+def test_a_run_that_lacks_a_row_a_bar_or_a_metric_is_refused(
+    out: Path, capsys: pytest.CaptureFixture[str], records: list[Record], said: str
+) -> None:
+    record.write(out / "mcts.json", records, keep=False)
+    assert report.main() == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_peer_that_was_not_measured_is_missed(out: Path) -> None:
+    case = cases_of("fusion")[0]
+    for peer in case.peers:
+        kept = [r for r in made_up("fusion") if not r.peer.startswith(peer.name)]
+        record.write(out / "fusion.json", kept, keep=False)
+        with pytest.raises(report.Unreportable, match=f"{peer.name}, 1 thread"):
+            report.load("fusion")
