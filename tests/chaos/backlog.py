@@ -29,7 +29,7 @@ class Backlog(Scenario):
             longest = sum(count for key, count in stand.residue().items() if ":inbox:" not in key)
             grown = _memory(stand) - before
             found = load.drain()
-        bad = len(found.lost) + len(found.stuck) + found.num_failed + sum(found.residue.values())
+        bad = len(found.lost) + len(found.stuck) + len(found.failed) + sum(found.residue.values())
         fault = f"a queue of {longest:,}"
         return [
             self.row(

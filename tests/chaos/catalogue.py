@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from tests.chaos import clocks, faults
+from tests.chaos import faults
 from tests.chaos.backlog import Backlog
 from tests.chaos.cancels import Cancels
 from tests.chaos.duplicates import Duplicates
 from tests.chaos.handback import HandBack
 from tests.chaos.messages import BadMessages
+from tests.chaos.once import OnceOnly
 from tests.chaos.poison import Poison
 from tests.chaos.scenario import Scenario, UnderLoad
 
@@ -24,25 +25,29 @@ _STORM: Final = (
 )
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
-    UnderLoad(name="parent", fault=faults.KillParent(), runs=(100, 4), jobs=(45_000, 1_000)),
-    UnderLoad(name="child", fault=faults.KillChild(), runs=(100, 6), jobs=(20_000, 800)),
+    UnderLoad(
+        name="parent", fault=faults.KillParent(), runs=(100, 4), jobs=(50_000, 800), rate=110
+    ),
+    UnderLoad(name="child", fault=faults.KillChild(), runs=(100, 6), jobs=(20_000, 800), rate=110),
     UnderLoad(
         name="server",
         fault=faults.KillServer(),
         runs=(20, 2),
-        jobs=(20_000, 800),
+        jobs=(16_000, 800),
+        rate=110,
     ),
     UnderLoad(
         name="network",
         fault=faults.CutNetwork(),
         runs=(10, 2),
-        jobs=(15_000, 800),
+        jobs=(14_000, 800),
+        rate=110,
         within=60.0,
     ),
     UnderLoad(
         name="storm",
         fault=faults.InTurn(*_STORM),
-        runs=(24, 8),
+        runs=(16, 8),
         jobs=(5_000, 500),
         within=60.0,
         in_short=True,
@@ -50,8 +55,8 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     UnderLoad(
         name="clients",
         fault=faults.KillClients(),
-        runs=(30, 3),
-        jobs=(6_000, 300),
+        runs=(20, 3),
+        jobs=(3_000, 300),
     ),
     UnderLoad(
         name="pause",
@@ -69,23 +74,24 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         name="suspend",
         fault=faults.SuspendWorker(seconds=60),
         short_fault=faults.SuspendWorker(seconds=12),
-        runs=(3, 1),
+        runs=(2, 1),
         jobs=(5_000, 300),
         in_short=True,
     ),
-    UnderLoad(name="term", fault=faults.TerminateWorker(), runs=(20, 2), jobs=(6_000, 300)),
+    UnderLoad(name="term", fault=faults.TerminateWorker(), runs=(10, 2), jobs=(5_000, 300)),
     UnderLoad(
         name="clocks",
         fault=faults.KillParent(),
         runs=(6, 1),
         jobs=(3_000, 300),
         called="workers' clocks an hour ahead and behind, kill -9 of parents",
-        environments=clocks.skewed({"w1": -1, "w2": 1}),
+        clocks={"w1": -1, "w2": 1},
     ),
     Duplicates(),
     Poison(),
     BadMessages(),
     Cancels(),
+    OnceOnly(),
     HandBack(),
     Backlog(),
     UnderLoad(

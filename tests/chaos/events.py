@@ -17,9 +17,9 @@ _NOBODY: Final = "-"
 class Kind(StrEnum):
     """What a line tells."""
 
-    #: A producer's submit returned: the job is accepted.
+    #: A producer's submit returned: the job is accepted. The note is how many seconds it took.
     ACCEPTED = "accepted"
-    #: A producer's submit raised: the job is not accepted.
+    #: A producer's submit raised: no job was accepted, and the error stands in its place.
     REFUSED = "refused"
     #: A caller that waited has the result, or an error that the job ended with.
     ANSWERED = "answered"
@@ -89,10 +89,13 @@ class Reader:
         """Return what was written since the last call, ordered by time."""
         found: list[Event] = []
         for path in self._directory.glob(self._pattern):
+            offset = self._offsets.get(path, 0)
+            if path.stat().st_size == offset:
+                continue
             with path.open("rb") as log:
-                log.seek(self._offsets.get(path, 0))
+                log.seek(offset)
                 whole, mark, _ = log.read().rpartition(b"\n")
-            self._offsets[path] = self._offsets.get(path, 0) + len(whole) + len(mark)
+            self._offsets[path] = offset + len(whole) + len(mark)
             found += _parse(path, whole.decode(errors="replace").splitlines())
         return sorted(found)
 

@@ -39,7 +39,11 @@ class Fault(ABC):
         """Do it once, undo what can be undone, and return what was done."""
 
     def _worker(self, stand: Stand) -> Worker:
-        return self._random.choice(list(stand.workers.values()))
+        """Return a random worker, in the middle of something if it is ever: idle ones lose none."""
+        worker = self._random.choice(list(stand.workers.values()))
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: stand.is_busy(worker.name), 2, every=0.001)
+        return worker
 
     def _retry(self, act: Callable[[], int | None]) -> int:
         """Return what `act` returns once there is something for it to act on."""
@@ -60,34 +64,34 @@ class KillParent(Fault):
     """SIGKILL to the parent process of a random worker; its supervisor starts it again."""
 
     name = "kill -9 of a worker's parent"
-    pause = (3.0, 7.0)
+    pause = (2.5, 5.5)
 
     def strike(self, stand: Stand) -> Blow:
-        worker = self._worker(stand)
-        at = time.monotonic()
-        pid = self._retry(worker.kill)
-        return _moment(pid, at)
+        pid = self._retry(self._worker(stand).kill)
+        return _moment(pid, time.monotonic())
 
 
 class KillChild(Fault):
-    """SIGKILL to a random process of a random worker's pool."""
+    """SIGKILL to a process of a worker's pool, in the middle of a job whenever there is one."""
 
     name = "kill -9 of a worker's child"
     pause = (0.5, 2.0)
 
     def strike(self, stand: Stand) -> Blow:
         def kill() -> int | None:
-            children = self._worker(stand).children()
-            if not children:
-                return None
-            child = self._random.choice(children)
+            worker = self._worker(stand)
+            children = {child.pid: child for child in worker.children()}
+            child = children.get(stand.running(worker.name) or 0)
+            if child is None and children:
+                child = self._random.choice(list(children.values()))
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-                return child.pid
+                if child is not None:
+                    child.kill()
+                    return child.pid
             return None
 
-        at = time.monotonic()
         pid = self._retry(kill)
+        at = time.monotonic()
         return Blow(at=at, over_at=at, process=pid)
 
 
@@ -191,8 +195,8 @@ class SuspendWorker(Fault):
 
     def strike(self, stand: Stand) -> Blow:
         worker = self._worker(stand)
-        at = time.monotonic()
         pid = self._retry(worker.suspend)
+        at = time.monotonic()
         time.sleep(self._seconds)
         worker.resume(pid)
         return Blow(at=at, over_at=time.monotonic(), parents=frozenset({pid}))

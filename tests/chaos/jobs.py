@@ -10,7 +10,7 @@ from contract.operation import Operation
 
 #: One in so many jobs is a chain of three, and one in so many takes 50 ms to 500 ms.
 CHAIN_EVERY: Final = 25
-LONG_EVERY: Final = 150
+LONG_EVERY: Final = 200
 
 #: Requests of each kind that are made once and sent again and again.
 _NUM_PREPARED: Final = 16
@@ -23,26 +23,27 @@ def _statistics(random: np.random.Generator) -> Fields:
 
 
 def _connections(random: np.random.Generator) -> Fields:
-    return _windows(random, int(random.integers(1_500, 6_000)))
-
-
-def _long_connections(random: np.random.Generator) -> Fields:
-    return _windows(random, int(random.integers(15_000, 45_000)))
-
-
-def _windows(random: np.random.Generator, count: int) -> Fields:
+    count = int(random.integers(1_500, 5_000))
     # Two columns keep the message small beside the work, which grows with the pairs.
     embeddings = random.normal(size=(count, 2)).astype(np.float32)
     return {"embeddings": embeddings, "modalities": np.arange(count) % 3, "threshold": 0.9999999}
 
 
 def _bandit(random: np.random.Generator) -> Fields:
+    return _choices(random, int(random.integers(1_000, 8_000)))
+
+
+def _long_bandit(random: np.random.Generator) -> Fields:
+    return _choices(random, int(np.exp(random.uniform(np.log(80_000), np.log(600_000)))))
+
+
+def _choices(random: np.random.Generator, number: int) -> Fields:
     counts = random.integers(5, 50, size=20)
     return {
         "counts": counts,
         "reward_sums": counts * random.random(20),
         "policy": "thompson",
-        "num_selections": int(random.integers(1_000, 8_000)),
+        "num_selections": number,
     }
 
 
@@ -58,7 +59,7 @@ _SHORT: Final[tuple[tuple[str, Callable[[np.random.Generator], Fields]], ...]] =
     ("optimization.multi_armed_bandit", _bandit),
     ("mcts.ucb1_selection", _selection),
 )
-_LONG: Final = ("fusion.connection_discovery", _long_connections)
+_LONG: Final = ("optimization.multi_armed_bandit", _long_bandit)
 
 
 class Mix:

@@ -1,7 +1,7 @@
 """The ledger: decides from the logs and the server what became of every accepted job."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -20,23 +20,18 @@ class Audit:
     """What became of the jobs of a load."""
 
     num_accepted: int
-    #: How many jobs ended in each state.
-    states: Mapping[str, int]
     #: Jobs without an end that are nowhere: their callers would wait for ever.
     lost: tuple[str, ...]
     #: Jobs without an end that lie at the server, where nobody moves them any more.
     stuck: tuple[str, ...]
     #: Jobs that ended visibly more than once, or whose end changed after it was first seen.
     doubled: tuple[str, ...]
+    #: Jobs that ended otherwise than well.
+    failed: tuple[str, ...]
     #: How many jobs were begun more than once: the price of acknowledging late.
     num_run_again: int
     #: Entries left in queues and in records of what is in hand, after all is over.
     residue: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def num_failed(self) -> int:
-        """How many jobs ended otherwise than well."""
-        return sum(count for state, count in self.states.items() if state != "SUCCESS")
 
 
 def audit(
@@ -60,10 +55,10 @@ def audit(
     starts = Counter(event.job for event in events if event.kind is Kind.STARTED)
     return Audit(
         num_accepted=len(accepted),
-        states=Counter(states[job] for job in accepted if job in states),
         lost=tuple(job for job in open_jobs if job not in at_server),
         stuck=tuple(job for job in open_jobs if job in at_server),
         doubled=tuple(job for job in ours if ends.get(job, 0) > 1 or job in changed),
+        failed=tuple(job for job in accepted if states.get(job, "SUCCESS") != "SUCCESS"),
         num_run_again=sum(count > 1 for job, count in starts.items() if job in ours),
         residue=dict(residue),
     )
@@ -93,27 +88,34 @@ class Blow:
         return event.parent in self.parents
 
 
+def in_hand(events: Sequence[Event], blow: Blow) -> set[str]:
+    """Return the jobs that the struck one had received or begun, and not ended, at the blow."""
+    found: set[str] = set()
+    first = bisect_left(events, blow.at - _LOOK_BACK, key=_time)
+    last = bisect_right(events, blow.at, key=_time)
+    for event in events[first:last]:
+        if event.kind is Kind.ENDED:
+            found.discard(event.job)
+        elif blow.strikes(event) and event.kind in (Kind.RECEIVED, Kind.STARTED):
+            found.add(event.job)
+    return found
+
+
 def rescues(events: Sequence[Event], blow: Blow, ended: Container[str]) -> list[float]:
     """Return, for each job that a blow took from its worker, the seconds until it began elsewhere.
 
-    In the hands of a worker is what it has received or begun and not ended. Infinity stands for a
+    Infinity stands for a
     job that never began again, unless it is among those that `ended`: its result was stored when
     the blow fell, and only the log did not say so.
     """
-    in_hand: set[str] = set()
+    struck = in_hand(events, blow)
     found: dict[str, float] = {}
-    first = bisect_left(events, blow.at - _LOOK_BACK, key=_time)
+    first = bisect_right(events, blow.at, key=_time)
     last = bisect_left(events, blow.at + _LOOK_AHEAD, key=_time)
     for event in events[first:last]:
-        struck = blow.strikes(event)
-        if event.at <= blow.at:
-            if struck and event.kind in (Kind.RECEIVED, Kind.STARTED):
-                in_hand.add(event.job)
-            elif event.kind is Kind.ENDED:
-                in_hand.discard(event.job)
-        elif event.kind is Kind.STARTED and event.job in in_hand and not struck:
+        if event.kind is Kind.STARTED and event.job in struck and not blow.strikes(event):
             found.setdefault(event.job, event.at - blow.at)
-    never = [math.inf for job in in_hand if job not in found and job not in ended]
+    never = [math.inf for job in struck if job not in found and job not in ended]
     return [*found.values(), *never]
 
 

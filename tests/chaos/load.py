@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -39,9 +40,11 @@ class Load:
         self._seed = seed
         self._processes: list[GuardedProcess] = []
         self._reader = Reader(stand.directory, "p")
-        #: Jobs that were accepted, in order, and how many submits were refused.
+        #: Jobs that were accepted, in order, and how many submits were refused, by error.
         self.accepted: list[str] = []
-        self.num_refused = 0
+        self.refused: Counter[str] = Counter()
+        #: The longest that a submit took to be accepted or refused, in seconds.
+        self.longest_submit = 0.0
         #: Waits for a result that ended well, and how others ended.
         self.num_answered = 0
         self.abandoned: list[str] = []
@@ -65,6 +68,13 @@ class Load:
         """Return once so many jobs were accepted."""
         wait_until(lambda: self._count() >= jobs, seconds, lambda: f"{jobs} jobs", every=0.2)
 
+    def _check(self) -> None:
+        """Raise RuntimeError with its last words where a producer has ended by itself."""
+        for name, process in zip(self._names, self._processes, strict=False):
+            if process.status is not None:
+                output = (self._stand.directory / f"{name}.out").read_text()
+                raise RuntimeError(f"producer {name} has ended: {output[-500:]}")
+
     def stop(self) -> None:
         """Stop sending, and let callers that wait have their answers."""
         for process in self._processes:
@@ -77,12 +87,15 @@ class Load:
         return settle(self._stand, self.accepted, patience)
 
     def _count(self) -> int:
+        self._check()
         for event in self._reader.read():
             match event.kind:
                 case Kind.ACCEPTED:
                     self.accepted.append(event.job)
+                    self.longest_submit = max(self.longest_submit, float(event.note))
                 case Kind.REFUSED:
-                    self.num_refused += 1
+                    self.refused[event.job] += 1
+                    self.longest_submit = max(self.longest_submit, float(event.note))
                 case Kind.ANSWERED:
                     self.num_answered += 1
                 case Kind.ABANDONED:

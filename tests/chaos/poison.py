@@ -55,7 +55,7 @@ class Poison(Scenario):
             load.stop()
             found = load.drain()
             lives = sum(len(stand.lives(name)) for name in stand.workers)
-        bad = len(found.lost) + len(found.stuck) + found.num_failed
+        bad = len(found.lost) + len(found.stuck) + len(found.failed)
         rows.append(
             self.row(
                 "other jobs go on",
@@ -63,7 +63,7 @@ class Poison(Scenario):
                 runs * (len(DEATHS) + 1),
                 f"not well ended {bad} of {found.num_accepted:,}",
                 not bad,
-                failed=found.num_failed,
+                failed=len(found.failed),
                 lost=len(found.lost),
                 stuck=len(found.stuck),
             )

@@ -40,19 +40,20 @@ class Producer:
     def send(self) -> None:
         """Send the next job, or the next chain, and say whether it was accepted."""
         job = self._mix.next()
+        began = time.monotonic()
         try:
             if job is None:
-                for link in self._sender.chain(*self._mix.chain()):
-                    self._log.write(Kind.ACCEPTED, link)
-                return
-            accepted = self._sender.submit(*job)
-            self._log.write(Kind.ACCEPTED, accepted)
+                accepted = self._sender.chain(*self._mix.chain())
+            else:
+                accepted = [self._sender.submit(*job)]
         except REFUSALS as error:
-            self._log.write(Kind.REFUSED, note=type(error).__name__)
+            self._log.write(Kind.REFUSED, type(error).__name__, _since(began))
             return
+        for one in accepted:
+            self._log.write(Kind.ACCEPTED, one, _since(began))
         self._submitted += 1
-        if self._submitted % CALLER_EVERY == 0 and self._waiting < NUM_CALLERS:
-            self._wait(job[0], accepted)
+        if job and self._submitted % CALLER_EVERY == 0 and self._waiting < NUM_CALLERS:
+            self._wait(job[0], accepted[0])
 
     def _wait(self, operation: Operation[Any, Any], job: str) -> None:
         waiter = self._sender.waiter(operation, job)
@@ -76,6 +77,10 @@ class Producer:
     def close(self) -> None:
         """Let the callers have their results."""
         self._callers.shutdown()
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.4f}"
 
 
 def main(kind: str, seed: int, rate: float, backlog: int) -> None:

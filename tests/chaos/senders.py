@@ -13,7 +13,7 @@ from contract.deployment import Deployment
 from contract.errors import BrokerUnavailable, QueueFull, ResultTimeout
 from contract.operation import Operation
 from producers import Client
-from producers.client import celery_app
+from producers.process import celery_app
 from tests.chaos import stock
 
 #: Queue of the suite's own tasks.

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,9 @@ _OPTIONS: Final[dict[Side, tuple[str, ...]]] = {
 #: What survives a SIGKILL of the server: every write is on disk before it is answered.
 _DURABLE: Final = {"appendfsync": "always"}
 
+#: How far back in the logs a job may have begun that runs now, in lines.
+_RECENT: Final = 500
+
 #: A job's id wherever it stands in a message.
 _ID: Final = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -43,7 +47,7 @@ class Stand:
 
     `workers` of them run `concurrency` jobs each. With `networks` each worker reaches the server
     through a proxy of its own, `proxies["w1"]` and so on, and apps through `proxies["apps"]`.
-    `environments` are further variables by worker.
+    `environments` are further variables by worker, `clocks` how many hours theirs is ahead.
     """
 
     def __init__(
@@ -54,12 +58,13 @@ class Stand:
         concurrency: int = 2,
         networks: bool = False,
         environments: Mapping[str, Mapping[str, str]] | None = None,
+        clocks: Mapping[str, int] | None = None,
         stop_seconds: float = 10.0,
     ) -> None:
         self.side: Side = side
         self._names = [f"w{number}" for number in range(1, workers + 1)]
         self._concurrency, self._networks = concurrency, networks
-        self._environments = environments or {}
+        self._environments, self._clocks = environments or {}, clocks or {}
         self._stop_seconds = stop_seconds
         self._everything = contextlib.ExitStack()
         self.proxies: dict[str, Proxy] = {}
@@ -111,12 +116,34 @@ class Stand:
 
     def read(self) -> list[Event]:
         """Read on in the workers' logs, and return every line so far by time."""
-        self.events = sorted(self.events + self._reader.read())
+        found = self._reader.read()
+        if found:
+            at = bisect_left(self.events, found[0])
+            self.events[at:] = sorted([*self.events[at:], *found])
         return self.events
 
     def has(self, job: str, kind: Kind, since: float = 0.0) -> bool:
         """Say whether the workers' logs tell this of a job, after a moment."""
         return any(e.job == job and e.kind is kind and e.at > since for e in reversed(self.read()))
+
+    def is_busy(self, name: str) -> bool:
+        """Say whether the last that is known of a worker is that it has a job."""
+        for event in reversed(self.read()):
+            if event.name == name:
+                return event.kind in (Kind.RECEIVED, Kind.STARTED)
+        return False
+
+    def running(self, name: str) -> int | None:
+        """Return a process of a worker that is in the middle of a job; None where none is."""
+        ended = set()
+        for event in reversed(self.read()[-_RECENT:]):
+            if event.name != name:
+                continue
+            if event.kind is Kind.STARTED and event.process not in ended:
+                return event.process
+            if event.kind is Kind.ENDED:
+                ended.add(event.process)
+        return None
 
     def lives(self, name: str) -> list[int]:
         """Return the process ids of a worker's parents that took messages, in order."""
@@ -163,6 +190,7 @@ class Stand:
             directory=self.directory,
             options=(*_OPTIONS[self.side], f"--concurrency={self._concurrency}"),
             environment=environment,
+            hours_ahead=self._clocks.get(name, 0),
             stop_seconds=self._stop_seconds,
         )
 

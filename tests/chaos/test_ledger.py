@@ -28,12 +28,12 @@ def test_a_job_without_an_end_is_stuck_where_the_server_has_it_and_lost_where_no
     found = weigh(["a", "b", "c"], states={"a": "SUCCESS"}, at_server={"a", "b"})
     assert (found.lost, found.stuck) == (("c",), ("b",))
     assert found.num_accepted == 3
-    assert found.num_failed == 0
+    assert found.failed == ()
 
 
 def test_a_failed_and_a_revoked_job_have_ended_but_not_well() -> None:
     found = weigh(["a", "b", "c"], states={"a": "FAILURE", "b": "REVOKED", "c": "SUCCESS"})
-    assert (found.lost, found.stuck, found.num_failed) == ((), (), 2)
+    assert (found.lost, found.stuck, found.failed) == ((), (), ("a", "b"))
 
 
 def test_two_published_ends_or_a_changed_end_are_double() -> None:
@@ -45,7 +45,7 @@ def test_two_published_ends_or_a_changed_end_are_double() -> None:
 def test_a_job_of_nobody_s_ledger_counts_for_nothing() -> None:
     events = [line(1, Kind.STARTED, "x"), line(2, Kind.STARTED, "x")]
     found = weigh(["a"], states={"a": "SUCCESS", "x": "FAILURE"}, ends={"x": 5}, events=events)
-    assert (found.doubled, found.num_run_again, found.num_failed) == ((), 0, 0)
+    assert (found.doubled, found.num_run_again, found.failed) == ((), 0, ())
 
 
 def test_a_second_start_is_a_run_again_and_no_double_end() -> None:

@@ -38,6 +38,8 @@ class Worker:
     #: Options of the command: the app (`-A`), what to include, concurrency.
     options: Sequence[str]
     environment: Mapping[str, str]
+    #: How many hours the clock of its host is ahead.
+    hours_ahead: int = 0
     #: Seconds from SIGTERM to SIGKILL when the suite is done with it.
     stop_seconds: float = 10.0
     #: Lives that ended without the suite's stopping it.
@@ -70,7 +72,7 @@ class Worker:
         """Return the id of its parent process; None while there is none."""
         try:
             pid = int(self._pid_file.read_text())
-            is_ours = "celery" in " ".join(psutil.Process(pid).cmdline())
+            is_ours = "worker" in " ".join(psutil.Process(pid).cmdline())
         except (OSError, ValueError, psutil.Error):
             return None
         return pid if is_ours else None
@@ -118,7 +120,7 @@ class Worker:
                 if self._is_stopped:
                     return
                 self._process = GuardedProcess(
-                    [sys.executable, "-m", "celery", *self._command()],
+                    [sys.executable, "-m", *self._command()],
                     log=self._output_file,
                     environment=self._variables(),
                     stop_seconds=self.stop_seconds,
@@ -131,7 +133,8 @@ class Worker:
     def _command(self) -> list[str]:
         name = ("-n", f"{self.name}@%h", "--pidfile", str(self._pid_file))
         application, *others = self.options
-        return ["-A", application, "worker", *name, *_QUIET, *others]
+        program = ("tests.chaos.skewed", str(self.hours_ahead)) if self.hours_ahead else ("celery",)
+        return [*program, "-A", application, "worker", *name, *_QUIET, *others]
 
     def _variables(self) -> dict[str, str]:
         own = {
