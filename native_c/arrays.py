@@ -8,6 +8,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import DTypeLike, NDArray
 
 from native_c.errors import InvalidArgument, OutOfMemory
@@ -18,6 +19,13 @@ _ACCEPTED: Final = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
 _NUMBERS: Final = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "booleans"}
 _RANKS: Final = ("a single number", "one dimension", "two dimensions", "three dimensions")
 
+#: The dtypes of kernels. To compare an array's with one of these is to compare two objects, where
+#: NumPy first makes a dtype of `np.float64`: small jobs are made of such steps.
+FLOAT32: Final = np.dtype(np.float32)
+FLOAT64: Final = np.dtype(np.float64)
+INT32: Final = np.dtype(np.int32)
+INT64: Final = np.dtype(np.int64)
+
 
 def as_array(name: str, value: object, dtype: DTypeLike, ndim: int) -> NDArray[Any]:
     """Return `value` as an aligned native array of `dtype` in C order, with `ndim` dimensions.
@@ -26,12 +34,13 @@ def as_array(name: str, value: object, dtype: DTypeLike, ndim: int) -> NDArray[A
     become floats; floats never become integers. Raises InvalidArgument, which begins with `name`,
     for anything else, and OutOfMemory where the result does not fit.
     """
-    wanted = np.dtype(dtype)
-    if type(value) is np.ndarray and value.dtype == wanted and value.ndim == ndim:
-        flags = value.flags
-        if flags.c_contiguous and flags.aligned:
-            return value
-    return _coerce(name, value, wanted, ndim)
+    if type(value) is ndarray and value.ndim == ndim:
+        found = value.dtype
+        if found is dtype or found == dtype:
+            flags = value.flags
+            if flags.c_contiguous and flags.aligned:
+                return value
+    return _coerce(name, value, np.dtype(dtype), ndim)
 
 
 def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArray[Any]:

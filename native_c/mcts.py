@@ -4,9 +4,17 @@ import math
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy import empty
 
 from native_c import backend
-from native_c.arrays import as_array, require_between, require_finite, require_shape
+from native_c.arrays import (
+    FLOAT64,
+    INT64,
+    as_array,
+    require_between,
+    require_finite,
+    require_shape,
+)
 from native_c.errors import InvalidArgument
 from native_c.scalars import as_float
 
@@ -31,23 +39,26 @@ def ucb1_selection(
     `chosen` [n], the lowest index of the highest score, -1 for a node without children. Raises
     InvalidArgument where a shape or a range is not kept.
     """
-    visits = as_array("visits", visits, np.int64, 2)
-    value_sums = as_array("value_sums", value_sums, np.float64, 2)
-    parent_visits = as_array("parent_visits", parent_visits, np.int64, 1)
-    rows = visits.shape[:1]
-    require_shape("value_sums", value_sums, visits.shape, "visits")
-    require_shape("parent_visits", parent_visits, rows, "the rows of visits")
+    visits = as_array("visits", visits, INT64, 2)
+    value_sums = as_array("value_sums", value_sums, FLOAT64, 2)
+    parent_visits = as_array("parent_visits", parent_visits, INT64, 1)
+    shape = visits.shape
+    num_nodes = shape[0]
+    if value_sums.shape != shape or len(parent_visits) != num_nodes:
+        require_shape("value_sums", value_sums, shape, "visits")
+        require_shape("parent_visits", parent_visits, shape[:1], "the rows of visits")
     if child_counts is not None:
-        child_counts = as_array("child_counts", child_counts, np.int64, 1)
-        require_shape("child_counts", child_counts, rows, "the rows of visits")
-    exploration = as_float("exploration", exploration, low=0)
-    scores = np.empty(visits.shape)
-    chosen = np.empty(rows, np.int64)
-    arguments = (visits, value_sums, parent_visits, child_counts)
+        child_counts = as_array("child_counts", child_counts, INT64, 1)
+        require_shape("child_counts", child_counts, shape[:1], "the rows of visits")
+    exploration = as_float("exploration", exploration, 0)
+    scores = empty(shape)
+    chosen = empty(num_nodes, INT64)
     try:
-        backend.current().mcts.ucb1_selection(*arguments, exploration, scores, chosen)
+        backend.current().mcts.ucb1_selection(
+            visits, value_sums, parent_visits, child_counts, exploration, scores, chosen
+        )
     except InvalidArgument:
-        _refuse_ucb1_selection(*arguments)
+        _refuse_ucb1_selection(visits, value_sums, parent_visits, child_counts)
     return {"scores": scores, "chosen": chosen}
 
 

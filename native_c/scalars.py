@@ -29,6 +29,8 @@ def as_float(name: str, value: object, low: float = -math.inf, high: float = mat
 
     Raises InvalidArgument, which begins with `name`, for anything else.
     """
+    if type(value) is float and low <= value <= high and math.isfinite(value):
+        return value
     try:
         number = float(value) if _is_real(value) else math.nan  # type: ignore[arg-type]
     except OverflowError:  # an integer beyond all floats

@@ -3,7 +3,7 @@
 from numpy import float64, int64
 from numpy.typing import NDArray
 
-from native_c.compiled import NULL, f64, i64, lib
+from native_c.compiled import F64, I64, NULL, from_buffer, lib
 from native_c.errors import check
 
 
@@ -18,16 +18,16 @@ def ucb1_selection(
 ) -> None:
     """Fill `scores` [n, k] and `chosen` [n]; InvalidArgument where a range is not kept."""
     n_nodes, n_children = visits.shape
-    check(
-        lib.nc_mcts_ucb1_selection(
-            n_nodes,
-            n_children,
-            i64(visits),
-            f64(value_sums),
-            i64(parent_visits),
-            NULL if child_counts is None else i64(child_counts),
-            exploration,
-            f64(scores),
-            i64(chosen),
-        )
+    status = lib.nc_mcts_ucb1_selection(
+        n_nodes,
+        n_children,
+        from_buffer(I64, visits),
+        from_buffer(F64, value_sums),
+        from_buffer(I64, parent_visits),
+        NULL if child_counts is None else from_buffer(I64, child_counts),
+        exploration,
+        from_buffer(F64, scores),
+        from_buffer(I64, chosen),
     )
+    if status:
+        check(status)

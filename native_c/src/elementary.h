@@ -52,7 +52,26 @@ NC_INLINE uint64_t nc_sign_if_not_finite(double x) {
  * log x = k log 2 + log m with m in [sqrt(1/2), sqrt 2). With f = m - 1 (exact), s = f / (2 + f)
  * and z = s^2: log m = 2 atanh s = f - (f^2/2 - s (f^2/2 + R(z))), R(z) = 2 (z/3 + z^2/5 + ...),
  * for which a polynomial of degree 7 is within 2^-56.6 on [0, 0.0295].
+ *
+ * NC_LOG_OF_PARTS sets y to k log 2 + log m; `real` is double or a vector of doubles.
  */
+#define NC_LOG_OF_PARTS(real, m, k, y)                                                             \
+    do {                                                                                           \
+        real nc_f = (m) - 1.0;                                                                     \
+        real nc_s = nc_f / (2.0 + nc_f);                                                           \
+        real nc_z = nc_s * nc_s;                                                                   \
+        real nc_r = 0x1.2b584aae78a57p-3 * nc_z + 0x1.39fe606542ddep-3;                            \
+        nc_r = nc_r * nc_z + 0x1.7462b4ab2ef6bp-3;                                                 \
+        nc_r = nc_r * nc_z + 0x1.c71c62e5800a1p-3;                                                 \
+        nc_r = nc_r * nc_z + 0x1.2492492df148dp-2;                                                 \
+        nc_r = nc_r * nc_z + 0x1.99999999952e2p-2;                                                 \
+        nc_r = nc_r * nc_z + 0x1.5555555555558p-1;                                                 \
+        nc_r = nc_r * nc_z;                                                                        \
+        real nc_half = 0.5 * nc_f * nc_f;                                                          \
+        (y) =                                                                                      \
+            (k) * NC_LN2_HIGH - ((nc_half - (nc_s * (nc_half + nc_r) + (k) * NC_LN2_LOW)) - nc_f); \
+    } while (0)
+
 NC_INLINE double nc_log(double x) {
     double subnormal = x < 0x1p-1022 ? 1.0 : 0.0;
     double normal = x < 0x1p-1022 ? x * 0x1p54 : x;
@@ -62,20 +81,8 @@ NC_INLINE double nc_log(double x) {
     double k = nc_double_of_bits(exponent | 0x4330000000000000u) - (0x1p52 + 1023.0);
     k = k - 54.0 * subnormal;
 
-    double f = m - 1.0;
-    double s = f / (2.0 + f);
-    double z = s * s;
-    double r = 0x1.2b584aae78a57p-3;
-    r = r * z + 0x1.39fe606542ddep-3;
-    r = r * z + 0x1.7462b4ab2ef6bp-3;
-    r = r * z + 0x1.c71c62e5800a1p-3;
-    r = r * z + 0x1.2492492df148dp-2;
-    r = r * z + 0x1.99999999952e2p-2;
-    r = r * z + 0x1.5555555555558p-1;
-    r = r * z;
-    double half = 0.5 * f * f;
-    double y = k * NC_LN2_HIGH - ((half - (s * (half + r) + k * NC_LN2_LOW)) - f);
-
+    double y;
+    NC_LOG_OF_PARTS(double, m, k, y);
     y = x < (double)INFINITY ? y : x; /* inf and nan are their own logarithms */
     y = x == 0.0 ? -(double)INFINITY : y;
     return x < 0.0 ? (double)NAN : y;

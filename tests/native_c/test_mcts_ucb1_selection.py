@@ -231,6 +231,94 @@ def test_the_twins_agree_to_the_bit_on_every_level(on_each_level: Any, shape: An
         assert same_bits(expected, found)
 
 
+def hard_numbers(num_nodes: int, num_children: int, seed: int) -> dict[str, Any]:
+    """Make nodes whose quotients are hard to round, at the limits of the fast ways to divide."""
+    rng = np.random.default_rng(seed)
+    shape = num_nodes, num_children
+    limits = np.array([0, 1, 2, 3, 2**29 - 1, 2**29 - 3, 99])
+    visits = np.where(rng.random(shape) < 0.5, rng.choice(limits, shape), rng.integers(1, 2**29))
+    sums = rng.normal(size=shape) * 2.0 ** rng.integers(-890, 1000, shape)
+    near = np.nextafter(visits * rng.random(shape).round(8), rng.choice([-INF, INF], shape))
+    sums = np.where(rng.random(shape) < 0.5, near, sums)
+    sums[rng.random(shape) < 0.1] = rng.choice([0.0, -0.0])
+    return {
+        "visits": visits,
+        "value_sums": sums,
+        "parent_visits": rng.choice([2, 3, 1024, 1025, 2**29 - 1], num_nodes),
+        "exploration": 0.0 if seed % 3 == 0 else 2.0 ** rng.integers(-300, 20),
+    }
+
+
+@pytest.mark.parametrize("num_children", [1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_the_twins_agree_to_the_bit_on_numbers_that_are_hard_to_divide(
+    on_each_level: Any, num_children: int
+) -> None:
+    for seed, num_nodes in enumerate((15, 16, 29, 64, 1100)):
+        request = hard_numbers(num_nodes, num_children, seed)
+        with native_c.use_backend("fallback"):
+            expected = mcts.ucb1_selection(**request)
+        for found in on_each_level(lambda request=request: mcts.ucb1_selection(**request)):
+            assert same_bits(expected, found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"visits": 2**29},
+        {"visits": 2**62 + 12345},
+        {"value_sums": 1e308},
+        {"value_sums": 5e-324},
+        {"value_sums": -3e-308},
+        {"value_sums": 1e-290},
+        {"parent_visits": 1},
+        {"parent_visits": 2**29 + 1},
+        {"parent_visits": 2**62 + 54321},
+        {"exploration": -0.0},
+        {"exploration": 5e-324},
+        {"exploration": 1e-250},
+        {"value_sums": 3e-308, "parent_visits": 1},
+        {"value_sums": -0.0, "parent_visits": 1, "exploration": -0.0},
+        {"value_sums": 7e-310, "exploration": 1e-307},
+    ],
+)
+def test_the_twins_agree_to_the_bit_on_extremes(on_each_level: Any, changes: Any) -> None:
+    request = tree(40, 5) | {"child_counts": None, "exploration": 1.5}
+    for name, extreme in changes.items():
+        if name == "exploration":
+            request[name] = extreme
+        else:
+            request[name].reshape(40, -1)[17, -1] = extreme
+    with native_c.use_backend("fallback"):
+        expected = mcts.ucb1_selection(**request)
+    for found in on_each_level(lambda: mcts.ucb1_selection(**request)):
+        assert same_bits(expected, found)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("visits", -1),
+        ("value_sums", math.nan),
+        ("value_sums", -INF),
+        ("parent_visits", -1),
+        ("parent_visits", 0),
+    ],
+)
+def test_one_wrong_number_among_many_nodes_is_refused(
+    on_each_level: Any, name: str, wrong: float
+) -> None:
+    request = tree(40, 5) | {"child_counts": None}
+    request["visits"][23] = [0, 2, 0, 0, 0]
+    request[name].reshape(40, -1)[23, -1] = wrong  # the sum of a child that has no visits
+
+    def refused() -> bool:
+        with pytest.raises(InvalidArgument, match=rf"^{name}: .* at \[23"):
+            mcts.ucb1_selection(**request)
+        return True
+
+    assert all(on_each_level(refused))
+
+
 def test_the_number_of_threads_does_not_change_the_bits(compiled: Any) -> None:
     request = tree(90_000, 5)
     answers = []
