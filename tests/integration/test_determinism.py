@@ -96,7 +96,8 @@ def test_a_job_whose_process_died_runs_on_numpy_as_near_as_backends_are(own) -> 
     worker, _ = own
     promise, _ = CASES["fusion.connection_discovery-nearest"]
     discovery = operation(promise.operation)
-    copies, undisturbed = 8, {"kernel_seconds": 0.0}
+    undisturbed: dict[str, Any] = {"kernel_seconds": 0.0}
+    copies = 8
     while undisturbed["kernel_seconds"] < 0.5:  # long enough to be met in its middle
         copies *= 2
         undisturbed = read(discovery.submit(**many_windows(copies)), 100)

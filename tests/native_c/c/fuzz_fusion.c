@@ -111,6 +111,18 @@ static void make_rows(offer *from, discovery *job) {
                    (size_t)job->d * sizeof *job->rows);
 }
 
+/* A sixteenth, or the similarity of two rows, or its neighbour: where rounding decides. */
+static void make_threshold(offer *from, discovery *job) {
+    job->threshold = (float)next_in(from, -16, 16) / 16;
+    int kind = next_byte(from) % 4;
+    if (kind == 0 || job->n < 2)
+        return;
+    float found = job->exact[next_in(from, 0, job->n - 1) * job->n + next_in(from, 0, job->n - 1)];
+    float near = kind == 1 ? found : nextafterf(found, kind == 2 ? -2.0f : 2.0f);
+    if (near >= -1 && near <= 1) /* not a NaN either */
+        job->threshold = near;
+}
+
 static int rows_are_finite(const discovery *job) {
     for (int64_t i = 0; i < job->n * job->d; i++)
         if (!isfinite(job->rows[i]))
@@ -123,7 +135,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     discovery job = {.n = next_in(&from, 0, next_byte(&from) % 8 ? 40 : MOST_ROWS),
                      .d = next_in(&from, 1, next_byte(&from) % 8 ? 20 : MOST_TERMS)};
     job.top_k = next_byte(&from) % 2 && job.n > 1 ? next_in(&from, 1, job.n - 1) : 0;
-    job.threshold = (float)next_in(&from, -16, 16) / 16;
     make_rows(&from, &job);
     int expected = rows_are_finite(&job) ? NC_OK : NC_INVALID;
     job.labels = next_byte(&from) % 2 ? TAKE(int32_t, job.n) : NULL;
@@ -133,6 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int64_t i = 0; i < job.n; i++)
         for (int64_t j = 0; j < job.n; j++)
             job.exact[i * job.n + j] = exact_of(&job, i, j);
+    make_threshold(&from, &job);
     int64_t n_tiles = next_in(&from, 1, 3);
     CHECK(nc_set_threads((int)next_in(&from, 1, 3)) == NC_OK);
     ON_EACH_LEVEL {
