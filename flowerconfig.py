@@ -28,6 +28,13 @@ def format_task(task: Any) -> Any:
     arguments = [text for text in (task.args, task.kwargs) if text not in (None, "", "()", "{}")]
     task.args, task.kwargs = "", " ".join(arguments)
     task.name = task.name or "unknown"  # no worker here knows it, and what failed it did not say
+    # A failure may repeat what a client sent, such as a task's name of any length.
+    task.exception = _cut(task.exception)
     if task.exception and task.state != "SUCCESS":  # the result would be its last progress
         task.result = task.exception
     return task
+
+
+def _cut(text: Any) -> Any:
+    """Return a text of at most 600 characters, enough for our longest errors."""
+    return f"{text[:597]}..." if isinstance(text, str) and len(text) > 600 else text

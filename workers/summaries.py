@@ -22,7 +22,12 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_UNREADABLE = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufffc\U00010000-\U0010ffff]+")
+#: Control characters, halves of characters, and what has no look of its own but changes that of
+#: others: spaces without width, ends of lines, turns of the direction of writing.
+_UNREADABLE = re.compile(
+    r"[^\x20-\x7e\xa0-\u200a\u2010-\u2027\u202f-\u205f\u2070-\ud7ff\ue000-\ufefe\uff00-\ufffc"
+    r"\U00010000-\U0010ffff]+"
+)
 
 
 def shorten(text: str) -> str:

@@ -1,6 +1,9 @@
 """A stand to watch, with jobs of every kind behind it, and a browser before it."""
 
 import os
+import re
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +34,21 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 def stack(tmp_path_factory) -> Iterator[Stack]:
     logs = tmp_path_factory.mktemp("stack")
     with Stack(concurrency=1, flower=True, logs=logs, start_timeout=90) as stack:
+        wait_until_it_watches(stack)
         yield stack
+
+
+def wait_until_it_watches(stack: Stack) -> None:
+    """Wait until Flower hears the worker's events: it shows no job of the time before."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    limit = time.monotonic() + chromium.PATIENCE
+    online = re.compile(rb'^flower_worker_online\{worker="up@[^"]*"\} 1\.0$', re.MULTILINE)
+    while True:
+        with opener.open(f"{stack.flower_url}/metrics", timeout=chromium.PATIENCE) as answer:
+            if online.search(answer.read()):
+                return
+        assert time.monotonic() < limit, "Flower hears no worker"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ SHOWN = {
     f"{{'name': '{'x' * 99}', 'k': 1}}": f"{{'name': '{'x' * 35}...', 'k': 1}}",
     "values=float64[100000] 800 kB, ddof=0": "values=float64[100000] 800 kB, ddof=0",
     "a\x00b\x1b[31m": "a?b?[31m",
+    "evil\u202egpj.exe \u2066\u200b\u2028": "evil?gpj.exe ?",
     "]]]) , }": "]]]) , }",
 }
 
