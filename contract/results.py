@@ -45,6 +45,9 @@ SCHEME: Final = "contract.results:Backend"
 #: Seconds for which a worker's parent tries to store an end; a job's own process has all the time.
 PARENT_SECONDS: Final = 2.0
 
+#: Seconds for which a job's own process tries it at least where its worker stops.
+STOPPING_SECONDS: Final = 5.0
+
 #: First and longest pause between two tries to store an end, in seconds.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -238,7 +241,7 @@ class Backend(RedisBackend):
         worker stops and the job goes back to its queue. A worker's parent, which renews leases and
         serves all its children, soon leaves it to the next delivery of the message.
         """
-        give_up_at = None if get_current_worker_task() else time.monotonic() + PARENT_SECONDS
+        in_parent, began = get_current_worker_task() is None, time.monotonic()
         pause = 0.0
         while True:
             try:
@@ -247,12 +250,13 @@ class Backend(RedisBackend):
             except SoftTimeLimitExceeded:
                 logger.info("job %s: its time was up when it had ended", job_id)
             except Exception as error:
-                if not is_passing(error) or (give_up_at and time.monotonic() > give_up_at):
+                waited = time.monotonic() - began
+                if not is_passing(error) or (in_parent and waited > PARENT_SECONDS):
                     raise
+                if not in_parent and waited > STOPPING_SECONDS and _is_stopping():
+                    raise Reject(f"job {job_id}: its end is not stored", requeue=True) from None
                 if not pause:
                     logger.error("job %s: its state %s waits: %s", job_id, state, error)
-                if _is_stopping() and not give_up_at:
-                    raise Reject(f"job {job_id}: no room for its end", requeue=True) from None
                 # What else is open leads to the same broker, which may not be there any more.
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)

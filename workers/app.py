@@ -10,7 +10,7 @@ from celery import Celery
 import contract
 from contract.families import operations
 from contract.transport import Amqp
-from workers import lifecycle
+from workers import lifecycle, stopping
 from workers.task import OperationTask
 
 
@@ -48,3 +48,4 @@ for _operation in operations().values():
     app.register_task(OperationTask(_operation))
 
 lifecycle.connect()
+stopping.connect()

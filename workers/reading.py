@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from billiard.einfo import ExceptionInfo
 from celery.canvas import Signature
+from celery.exceptions import Reject
 from kombu.serialization import loads
 
 from contract import codec
@@ -62,6 +63,8 @@ def read_and_run(
         if content_type:
             body = read(body, content_type, content_encoding)
         return run(task, job_id, request, body, None, None)
+    except Reject:  # the worker stops, and the job's end found no room: it goes back to its queue
+        return 1, ExceptionInfo(), 0.0
     except Exception as error:
         try:
             raise NotRun(_meaning(task, error))

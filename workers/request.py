@@ -98,6 +98,16 @@ class Request(CeleryRequest):
         if self._wants_ack:
             self.acknowledge()
 
+    def _success_was_stored(self) -> Any:
+        """Return the meta of a job that succeeded before its process died, or what is false.
+
+        The process may have died before it told the chord, and the message goes no further.
+        """
+        meta = super()._success_was_stored()
+        if meta:
+            self.task.backend.finish(self._context)
+        return meta
+
     def _store_end(self, exc_info: Any, send_failed_event: bool, return_ok: bool) -> None:
         """Let Celery record a failure; raise where the broker may take it later."""
         try:

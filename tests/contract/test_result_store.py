@@ -367,6 +367,7 @@ def test_a_worker_that_stops_hands_a_job_back_whose_end_it_cannot_store(monkeypa
 
     monkeypatch.setattr(results, "get_current_worker_task", lambda: "a job")
     monkeypatch.setattr(state, "should_stop", 0)
+    monkeypatch.setattr(results, "STOPPING_SECONDS", 0.2)
     app = app_of("redis://127.0.0.1:1/0", "ours")
     with pytest.raises(Reject) as caught:
         app.backend.mark_as_done("job", 1, request())

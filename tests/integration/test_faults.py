@@ -210,3 +210,22 @@ def test_the_worker_says_in_one_line_what_it_computes_with(shared_worker: Worker
     assert len(lines) == 1
     assert "simd" in lines[0]
     assert "***@" in lines[0]
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_worker_that_stops_hands_back_a_job_whose_result_finds_no_room(tmp_path, pool) -> None:
+    options = ("--concurrency=1", f"--pool={pool}", "-I", "tests.integration.user_tasks")
+    with (
+        EmbeddedServer() as server,
+        Worker(server.url, tmp_path / "log", *options) as worker,
+        Client(server.url, timeout=30) as client,
+        redis.Redis.from_url(server.url) as raw,
+    ):
+        job_id = send(client, "user.text", 0.5, 100_000)
+        worker.wait_for_log(f"[{job_id}] received")
+        raw.config_set("maxmemory", "1")
+        worker.wait_for_log(f"job {job_id}: its state SUCCESS waits")
+        assert worker.terminate(30) == 0
+        assert raw.llen("celery") == 1
+        assert raw.keys("gristmill:inbox:*") == []
+        assert client.look(job_id)["status"] == "PENDING"

@@ -339,3 +339,20 @@ def test_a_task_that_wants_no_second_run_gets_none(task, monkeypatch, letters) -
     assert type(job.failure) is InternalError  # Celery's own failure, at once
     assert not job.reject.called
     assert letters.size() == 0
+
+
+def test_a_chord_learns_of_a_job_whose_process_died_right_after_its_success(
+    task: OperationTask, monkeypatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "celery.backends.redis.RedisBackend.on_chord_part_return",
+        lambda self, request, state, result, **_: told.append(f"{request.id} {state}"),
+    )
+    chord = {**EMBED, "chord": {"task": "user.sum"}}
+    job = Job(task, codec.encode([[], FIELDS, chord]), headers={"group": "g"})
+    task.backend.store_result("7", {"mean": 1.0}, "SUCCESS")
+    job.fail(WorkerLostError("Worker exited prematurely: signal 9 (SIGKILL) Job: 0."))
+    assert told == ["7 SUCCESS"]
+    job.ack.assert_called_once()
+    job.reject.assert_not_called()
