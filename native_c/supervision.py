@@ -11,9 +11,9 @@ from native_c.steps import Outcome
 #: Seconds between two looks of the caller.
 LOOK_SECONDS: Final = 0.025
 
-#: Seconds that a kernel which is told to stop gets for that, before it is left to itself: a step
-#: and a half of most. With the look before it, its caller waits no longer than 60 ms.
-GRACE_SECONDS: Final = 0.03
+#: Seconds that a kernel which is told to stop gets for that before its caller goes on. Not for the
+#: rest of its step, of 20 to 50 ms: whoever waits for the end hears of it sooner than it is felt.
+GRACE_SECONDS: Final = 0.01
 
 
 def supervise(
@@ -22,9 +22,9 @@ def supervise(
     """Return the result of the facade's call `start()`, and how it was made, as `made()` tells.
 
     `look` is called on this thread, some forty times a second, with the part that is done, in
-    [0, 1]. What it raises stops the kernel and is raised here: at once where it is between two
-    steps, and else within `GRACE_SECONDS`. A kernel that has not stopped by then goes on unseen to
-    the end of its step, which may take a second for what cannot be cut into steps.
+    [0, 1]. What it raises stops the kernel and is raised here within `GRACE_SECONDS`. A kernel that
+    has not stopped by then goes on unseen to the end of its step: some 50 ms, and a second for what
+    cannot be cut into steps.
 
     `at_once` False: start on this thread, and go over to another when the kernel turns out to be a
     long one. That spares those that answer at once the 0.1 ms of a new thread.

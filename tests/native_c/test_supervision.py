@@ -35,6 +35,13 @@ def steps(seconds: float, count: int, freed: list[bool] | None = None) -> Kernel
     return kernel
 
 
+def wait_for(freed: list[bool]) -> None:
+    """Give a kernel that is told to stop, on a busy machine, the time for it."""
+    deadline = time.monotonic() + 5
+    while not freed and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 both = pytest.mark.parametrize("at_once", [False, True])
 
 
@@ -100,11 +107,12 @@ def test_what_a_look_raises_stops_the_kernel_and_frees_what_it_holds(at_once: bo
     freed: list[bool] = []
 
     def look(part: float) -> None:
-        if part > 0.1:
+        if part > 0.005:
             raise Stop
 
     with pytest.raises(Stop):
-        native_c.supervise(steps(0.005, 10_000, freed), look, at_once=at_once)
+        native_c.supervise(steps(0.001, 10_000, freed), look, at_once=at_once)
+    wait_for(freed)
     assert freed == [True]
 
 
@@ -166,7 +174,7 @@ def test_the_twins_chosen_here_are_those_of_the_thread(at_once: bool) -> None:
 
 
 def test_the_looks_and_the_grace_are_within_the_promise() -> None:
-    assert supervision.LOOK_SECONDS + supervision.GRACE_SECONDS <= 0.06
+    assert supervision.LOOK_SECONDS + supervision.GRACE_SECONDS <= 0.05
 
 
 def test_no_thread_is_left_behind() -> None:
