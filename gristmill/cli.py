@@ -191,6 +191,38 @@ def up(
 
 
 @app.command()
+def metrics(
+    port: Annotated[
+        int | None,
+        typer.Option(help="Serve them on this port until Ctrl-C; 0 takes a free one."),
+    ] = None,
+    address: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    url: Annotated[
+        str | None, typer.Option(help="Server to read. Defaults to GRISTMILL_URL.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="The deployment's prefix. Defaults to GRISTMILL_PREFIX.")
+    ] = None,
+) -> None:
+    """Print the deployment's metrics for Prometheus, or serve them."""
+    from prometheus_client import start_http_server
+
+    from contract.errors import InvalidRequest
+    from gristmill.metrics import registry, text
+
+    try:
+        if port is None:
+            typer.echo(text(url, prefix), nl=False)
+            return
+        _hear_ctrl_c()
+        serving, _ = start_http_server(port, address, registry(url, prefix))
+    except (InvalidRequest, OSError, OverflowError) as error:
+        raise _refusal(f"metrics: {error}") from None
+    typer.echo(f"http://{address}:{serving.server_port}/metrics")
+    _wait_for_ctrl_c("the metrics", lambda: "")
+
+
+@app.command()
 def demo(
     report: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("demo-report"),
 ) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 #: The extra of ours that brings a package.
-_EXTRAS: Final = {"flower": "worker", "matplotlib": "plot"}
+_EXTRAS: Final = {"flower": "worker", "matplotlib": "plot", "prometheus_client": "worker"}
 
 #: The packages of this distribution.
 _OURS: Final = ("celeryconfig", "contract", "gristmill", "native_c", "producers", "workers")

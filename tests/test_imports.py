@@ -22,7 +22,7 @@ TABLE = {
     "flowerconfig": {"tornado"},
     "gristmill": {"contract", "producers", "workers", "native_c", "celeryconfig"}
     | {"celery", "kombu", "msgpack", "numpy", "redis", "rich", "typer"}
-    | {"flower", "matplotlib", "pytest"},
+    | {"flower", "matplotlib", "prometheus_client", "pytest"},
 }
 
 #: The builder runs at build time only, and stands alone.

@@ -69,7 +69,7 @@ def read_until(running: "subprocess.Popen[str]", pattern: str) -> str:
 def test_help_lists_every_command() -> None:
     told = gristmill("--help")
     assert told.exit_code == 0
-    for command in ("demo", "dlq", "doctor", "info", "schema", "server", "up"):
+    for command in ("demo", "dlq", "doctor", "info", "metrics", "schema", "server", "up"):
         assert re.search(rf"^  {command} ", told.stdout, re.MULTILINE)
 
 
