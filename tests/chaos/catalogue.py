@@ -53,6 +53,14 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         in_short=True,
     ),
     UnderLoad(
+        name="everysec",
+        fault=faults.KillServer(),
+        runs=(5, 1),
+        jobs=(3_000, 300),
+        fsync="everysec",
+        called="kill -9 of Redis and restart, with appendfsync everysec",
+    ),
+    UnderLoad(
         name="clients",
         fault=faults.KillClients(),
         runs=(20, 3),

@@ -18,7 +18,7 @@ from tests.chaos.ledger import (
 )
 from tests.chaos.load import Load
 from tests.chaos.sheet import Row
-from tests.chaos.stand import Side, Stand
+from tests.chaos.stand import Fsync, Side, Stand
 
 #: Jobs that one producer's load has ended before the first blow.
 _WARM: Final = 100
@@ -82,6 +82,7 @@ class UnderLoad(Scenario):
     in_short: bool = False
     #: What the sheet calls the fault; its own name where empty.
     called: str = ""
+    fsync: Fsync = "always"
     #: How many hours the clock of a worker's host is ahead, by worker.
     clocks: Mapping[str, int] = field(default_factory=dict)
 
@@ -94,7 +95,9 @@ class UnderLoad(Scenario):
         """Strike, drain, count."""
         fault = self.short_fault if short and self.short_fault else self.fault
         with (
-            Stand(side=self.side, networks=fault.needs_networks, clocks=self.clocks) as stand,
+            Stand(
+                side=self.side, networks=fault.needs_networks, clocks=self.clocks, fsync=self.fsync
+            ) as stand,
             Load(stand, rate=self.rate) as load,
         ):
             load.reach(_WARM)

@@ -32,8 +32,8 @@ _OPTIONS: Final[dict[Side, tuple[str, ...]]] = {
     "stock": ("tests.chaos.stock", "-I", "tests.chaos.recorder", "-Q", stock.queues()),
 }
 
-#: What survives a SIGKILL of the server: every write is on disk before it is answered.
-_DURABLE: Final = {"appendfsync": "always"}
+#: When the server's append-only file reaches the disk: before each answer, or once a second.
+Fsync = Literal["always", "everysec"]
 
 #: How far back in the logs a job may have begun that runs now, in lines.
 _RECENT: Final = 500
@@ -59,6 +59,7 @@ class Stand:
         networks: bool = False,
         environments: Mapping[str, Mapping[str, str]] | None = None,
         clocks: Mapping[str, int] | None = None,
+        fsync: Fsync = "always",
         stop_seconds: float = 10.0,
     ) -> None:
         self.side: Side = side
@@ -66,6 +67,7 @@ class Stand:
         self._concurrency, self._networks = concurrency, networks
         self._environments, self._clocks = environments or {}, clocks or {}
         self._stop_seconds = stop_seconds
+        self._settings = {"appendfsync": fsync}
         self._everything = contextlib.ExitStack()
         self.proxies: dict[str, Proxy] = {}
         self.workers: dict[str, Worker] = {}
@@ -77,7 +79,9 @@ class Stand:
         with contextlib.ExitStack() as stack:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._reader = Reader(self.directory, "w")
-            self.server = stack.enter_context(EmbeddedServer(append_only=True, settings=_DURABLE))
+            self.server = stack.enter_context(
+                EmbeddedServer(append_only=True, settings=self._settings)
+            )
             #: A connection straight to the server.
             self.raw: redis.Redis = stack.enter_context(redis.Redis.from_url(self.server.url))
             self.observer = stack.enter_context(Observer(self.server.url))
