@@ -42,6 +42,8 @@ class Observer:
         self.ends: Counter[str] = Counter()
         #: State of a job's first end that was seen.
         self.states: dict[str, str] = {}
+        #: What a job that did not end well ended with.
+        self.errors: dict[str, str] = {}
         #: When that end was heard, in seconds of the monotonic clock.
         self.ended_at: dict[str, float] = {}
         #: Jobs whose stored end is no longer the first one that was seen.
@@ -104,13 +106,16 @@ class Observer:
     def _note(self, job: str, payload: bytes | None) -> bool:
         """Remember a job's first end; say whether the payload is an end."""
         try:
-            state = read_meta(payload)["status"]
-        except MessageError:
-            state = states.FAILURE
+            meta = read_meta(payload)
+        except MessageError as error:
+            meta = {"status": states.FAILURE, "result": str(error)}
+        state = meta["status"]
         if state not in states.READY_STATES:
             return False
         if job not in self.states:
             self.states[job] = state
+            if state != states.SUCCESS:
+                self.errors[job] = repr(meta["result"])
             self.ended_at[job] = time.monotonic()
             self._digests[job] = hashlib.sha1(payload or b"", usedforsecurity=False).hexdigest()
         return True

@@ -1,7 +1,7 @@
 """The peer: the same jobs as plain Celery tasks on Celery's own Redis transport.
 
 Its settings are those that Celery's documentation gives for tasks that must not get lost.
-`celery -A tests.chaos.stock worker`.
+`celery -A tests.chaos.stock worker`. They are not shared: no other app of the process knows them.
 """
 
 from importlib import import_module
@@ -49,7 +49,7 @@ app = make_app(Deployment.from_environment().url)
 def _register(operation: Operation[Any, Any]) -> None:
     facade = getattr(import_module(f"native_c.{operation.family}"), operation.verb)
 
-    @app.task(name=operation.name)
+    @app.task(name=operation.name, shared=False)
     def run(*args: Any, **kwargs: Any) -> dict[str, Any]:
         answer = native_c.run(facade(**fields_of(operation.build(*args, **kwargs))))
         return {name: to_json(value) for name, value in answer.items()}
@@ -59,13 +59,13 @@ for _operation in operations().values():
     _register(_operation)
 
 
-@app.task(name="chaos.series")
+@app.task(name="chaos.series", shared=False)
 def series(seed: int, size: int) -> list[float]:
     """Return numbers for the next task of a chain."""
     return np.random.default_rng(seed).normal(size=size).tolist()
 
 
-@app.task(name="chaos.mean")
+@app.task(name="chaos.mean", shared=False)
 def mean(statistics: dict[str, Any]) -> float:
     """Take what an operation returned, as the last task of a chain."""
     return float(statistics["mean"])
