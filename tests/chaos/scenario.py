@@ -150,11 +150,12 @@ class UnderLoad(Scenario):
         struck = Counter(job for blow in blows for job in in_hand(events, blow))
         innocent = [job for job in found.failed if struck[job] < _GUILTY]
         others = len(found.failed) - len(innocent)
+        also = f", and {others} that were struck twice" if others else ""
         errors = f": {stand.observer.errors.get(innocent[0], '')[:160]}" if innocent else ""
         return self._row(
             "no job fails, unless processes died under it twice",
             blows,
-            f"failed {len(innocent)}{errors}{f', and {others} that were struck twice' if others else ''}",
+            f"failed {len(innocent)}{errors}{also}",
             not innocent,
             failed=len(innocent),
             struck_twice=others,
