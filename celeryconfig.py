@@ -41,7 +41,7 @@ broker_connection_max_retries = None
 
 # Job messages are ours or JSON; never pickle, which runs what it reads. `task_serializer` and the
 # control channel stay Celery's JSON, so revoke, inspect and Flower do not depend on our codec.
-accept_content = ["json", codec.SERIALIZER]
+accept_content = ["json", codec.SERIALIZER, codec.BATCH_SERIALIZER]
 result_accept_content = ["json", codec.SERIALIZER]
 
 # Celery's consumer with a handler that no message can end.

@@ -23,6 +23,8 @@ from contract.errors import MessageError
 __all__ = [
     "ARRAY_EXTENSION",
     "BATCH",
+    "BATCH_CONTENT_TYPE",
+    "BATCH_SERIALIZER",
     "CONTENT_TYPE",
     "CONTROL",
     "INLINE",
@@ -36,6 +38,10 @@ __all__ = [
 #: Name of the serializer in kombu, and the content type of its messages.
 SERIALIZER: Final = "gristmill"
 CONTENT_TYPE: Final = "application/x-gristmill"
+
+#: The same for a message of many requests.
+BATCH_SERIALIZER: Final = "gristmill-batch"
+BATCH_CONTENT_TYPE: Final = "application/x-gristmill-batch"
 
 ARRAY_EXTENSION: Final = 1
 _HEADER = struct.Struct("<BB6x")
@@ -247,4 +253,9 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _decode_batch(body: object) -> Any:
+    return decode(body, BATCH)
+
+
 serialization.register(SERIALIZER, encode, decode, CONTENT_TYPE, "binary")
+serialization.register(BATCH_SERIALIZER, encode, _decode_batch, BATCH_CONTENT_TYPE, "binary")

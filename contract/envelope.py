@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from contract.arrays import describe
+from contract.batches import MAX_ITEMS
 from contract.errors import DeadlineExceeded, MessageError
 
 #: Version of the wire. A worker runs messages of its own and of older versions.
@@ -32,6 +33,8 @@ class Envelope:
     deadline: float | None = None
     #: Arrays that travel outside the message: field name to reference.
     references: dict[str, str] = field(default_factory=dict)
+    #: Number of requests in the message, each a job of its own; 0 for a message of one job.
+    num_items: int = 0
     #: The app's name for this job, under which it is submitted once; None for a job without.
     idempotency_key: str | None = None
     #: How long the name stands for the job after the job's end, in seconds.
@@ -46,6 +49,7 @@ class Envelope:
         *,
         idempotency_key: str | None = None,
         idempotency_seconds: float = 0.0,
+        num_items: int = 0,
     ) -> "Envelope":
         """Return the envelope of a job submitted `now`; a deadline beyond all times is none."""
         deadline = None if deadline_seconds is None else now + deadline_seconds
@@ -57,11 +61,14 @@ class Envelope:
             references=dict(references),
             idempotency_key=idempotency_key,
             idempotency_seconds=idempotency_seconds,
+            num_items=num_items,
         )
 
     def to_header(self) -> dict[str, Any]:
         """Return the envelope as the header's plain value."""
         header = asdict(self)
+        if not self.num_items:
+            del header["num_items"]
         if self.idempotency_key is None:
             del header["idempotency_key"], header["idempotency_seconds"]
         return header
@@ -79,9 +86,18 @@ class Envelope:
             submitted_at=_time(header, "submitted_at"),
             deadline=_time(header, "deadline"),
             references=_references(header),
+            num_items=_num_items(header),
             idempotency_key=_key(header),
             idempotency_seconds=_time(header, "idempotency_seconds") or 0.0,
         )
+
+    @staticmethod
+    def count_items(header: object) -> int:
+        """Return how many jobs a message holds beside itself, also where nothing else is right."""
+        try:
+            return _num_items(header) if isinstance(header, Mapping) else 0
+        except MessageError:
+            return 0
 
     def check_deadline(self, now: float) -> None:
         """Raise `DeadlineExceeded` when `now`, by the broker's clock, is past the deadline."""
@@ -148,6 +164,13 @@ def _time(header: Mapping[str, Any], name: str) -> float | None:
     ):
         raise MessageError(f"{name}: {describe(value)}, expected seconds since 1970")
     return float(value)
+
+
+def _num_items(header: Mapping[str, Any]) -> int:
+    value = header.get("num_items", 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ITEMS:
+        raise MessageError(f"num_items: {describe(value)}, expected 0 to {MAX_ITEMS}")
+    return value
 
 
 def _key(header: Mapping[str, Any]) -> str | None:

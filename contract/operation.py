@@ -1,7 +1,7 @@
 """An operation, declared once: its name on the wire, its request and its result."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import (
     Any,
@@ -97,6 +97,15 @@ class Submitter(Protocol):
     ) -> "Job[R]":
         """Send a checked request on its way and return its handle."""
 
+    def submit_many(
+        self,
+        operation: "Operation[Any, R]",
+        requests: Sequence[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> "Sequence[Job[R]]":
+        """Send checked requests on their way together and return their handles in order."""
+
 
 class Job(Protocol[R_co]):
     """The handle of one submitted job."""
@@ -180,6 +189,16 @@ class Operation(Generic[P, R]):
         request = self.build(*args, **kwargs)
         return Operation.find_submitter().submit(self, request, **options)
 
+    def submit_many(self, requests: Iterable[Any]) -> Sequence[Job[R]]:
+        """Submit many requests, hundreds to a message, and return their handles in order.
+
+        Each item is a request, a map of its arguments by name, or its first argument alone. It is a
+        job like any other, with its own result, error and cancel. All are checked before the first
+        is sent: `InvalidRequest` names the item.
+        """
+        built = [self._build_item(index, item) for index, item in enumerate(requests)]
+        return Operation.find_submitter().submit_many(self, built)
+
     @property
     def family(self) -> str:
         """The word before the dot: module, queue and task prefix."""
@@ -209,6 +228,17 @@ class Operation(Generic[P, R]):
             return self._request(**{name: _plain(value) for name, value in given.items()})
         except ValidationError as error:
             raise InvalidRequest(_explain(error.errors(include_url=False)[0])) from None
+
+    def _build_item(self, index: int, item: Any) -> Any:
+        if type(item) is self._request:
+            return item
+        try:
+            return self.build(**item) if isinstance(item, Mapping) else self.build(item)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"requests[{index}].{error}") from None
+        except TypeError:  # a key that is no text
+            was = "a map with keys that are no text"
+            raise InvalidRequest(f"requests[{index}]: {was}, expected argument names") from None
 
     def read_result(self, fields: Mapping[str, Any]) -> R:
         """Return the result that arrived as `fields`; `MessageError` when it is none of ours."""

@@ -3,6 +3,7 @@
 A stock client finds there what Celery would have stored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -119,6 +120,31 @@ class ResultStore:
         end that takes little: an end lets its worker acknowledge a message, which gives memory
         back, so that jobs go on ending and the broker recovers.
         """
+        keys, arguments = self._call(entry)
+        try:
+            answer = self._store(keys, [*arguments, ""])
+        except redis.exceptions.OutOfMemoryError:
+            if entry.state not in states.READY_STATES:
+                raise
+            answer = self._store_without_memory(keys, [*arguments, ROOM_BYTES])
+            if answer == b"full":
+                raise
+        return Outcome(answer)
+
+    def store_many(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Store the ends of many jobs in one round trip; see `store`."""
+        if not entries:
+            return []
+        calls = [self._call(entry) for entry in entries]
+        answers = self._store.many([(keys, [*arguments, ""]) for keys, arguments in calls])
+        return [
+            # One that was refused is tried by itself, where its error has a place.
+            self.store(entry) if isinstance(answer, Exception) else Outcome(answer)
+            for entry, answer in zip(entries, answers, strict=True)
+        ]
+
+    def _call(self, entry: Entry) -> tuple[list[str], list[Any]]:
+        """Return the keys and all arguments but the last that the script takes for an entry."""
         key = self._deployment.result_key(entry.job_id)
         delivery = entry.delivery
         is_end = entry.state in states.READY_STATES
@@ -139,15 +165,7 @@ class ResultStore:
             _REFUSED_END if is_end else _REFUSED_PROGRESS,
             WAKE_SECONDS,
         ]
-        try:
-            answer = self._store(keys, [*arguments, ""])
-        except redis.exceptions.OutOfMemoryError:
-            if not is_end:
-                raise
-            answer = self._store_without_memory(keys, [*arguments, ROOM_BYTES])
-            if answer == b"full":
-                raise
-        return Outcome(answer)
+        return keys, arguments
 
 
 class Script:
@@ -166,6 +184,19 @@ class Script:
         except redis.exceptions.NoScriptError:
             # Whole and in one step: a failover after a SCRIPT LOAD would lose it again.
             return self._client.eval(self._source, len(keys), *keys, *arguments)
+
+    def many(self, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Run the script on many arguments in one round trip; an error takes its answer's place.
+
+        The first call carries the source: a server without the script has it for the others.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for keys, arguments in calls[:1]:
+                pipe.eval(self._source, len(keys), *keys, *arguments)
+            for keys, arguments in calls[1:]:
+                pipe.evalsha(self._sha, len(keys), *keys, *arguments)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        return answers
 
 
 _REFUSED_END: Final = field_of("fenced", what="result")

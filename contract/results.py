@@ -4,9 +4,9 @@ import random
 import sys
 import time
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import redis
@@ -21,6 +21,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from contract import codec
 from contract.arrays import describe, summary, to_json
+from contract.batches import item_ids
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import (
@@ -73,6 +74,16 @@ class Answer(UserDict[str, Any]):
     def __json__(self) -> dict[str, Any]:
         """Return the form that kombu's JSON carries."""
         return {name: to_json(value) for name, value in self.items()}
+
+
+class End(NamedTuple):
+    """How one item of a batch ended."""
+
+    job_id: str
+    #: A task's return value, or the exception that it raised.
+    result: Any
+    state: str
+    traceback: str | None = None
 
 
 class Backend(RedisBackend):
@@ -179,6 +190,8 @@ class Backend(RedisBackend):
     def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> bool:
         """Store a job's end; say whether it stands, and not another worker's or an earlier one."""
         encoded = self.encode_result(result, state)
+        if state != states.SUCCESS:
+            self._end_items(task_id, result, state, traceback, request)
         outcome = self._put(task_id, encoded, state, traceback, request)
         if outcome is not Outcome.STORED:
             logger.info("job %s: its state %s was refused: %s", task_id, state, outcome.name)
@@ -204,13 +217,49 @@ class Backend(RedisBackend):
             logger.warning("job %s: its state RETRY was not stored: %s", task_id, error)
         return result
 
+    def store_ends(self, ends: Sequence[End], request: Any) -> None:
+        """Store how items of the batch that `request` is of have ended; each first end stands."""
+        entries = [
+            self._entry(
+                end.job_id,
+                self.encode_result(end.result, end.state),
+                end.state,
+                end.traceback,
+                request,
+            )
+            for end in ends
+        ]
+        self._insist(partial(self._store.store_many, entries), request.id, f"{len(ends)} ends")
+
+    def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Return which of these jobs have ended."""
+        metas = self.client.mget([self.get_key_for_task(job_id) for job_id in job_ids])
+        return {
+            job_id
+            for job_id, meta in zip(job_ids, metas, strict=True)
+            if read_meta(meta)["status"] in states.READY_STATES
+        }
+
+    def _end_items(
+        self, batch_id: str, result: Any, state: str, traceback: Any, request: Any
+    ) -> None:
+        """End with a batch the items that have not ended by themselves: each has a caller."""
+        num_items = Envelope.count_items(getattr(request, HEADER, None))
+        if num_items:
+            ends = [End(item, result, state, traceback) for item in item_ids(batch_id, num_items)]
+            self.store_ends(ends, request)
+
     def _put(self, task_id: Any, result: Any, state: str, traceback: Any, request: Any) -> Outcome:
-        job_id = bytes_to_str(task_id)
+        entry = self._entry(bytes_to_str(task_id), result, state, traceback, request)
+        store = partial(self._store.store, entry)
+        return self._insist(store, entry.job_id, state) if state in states.READY_STATES else store()
+
+    def _entry(self, job_id: str, result: Any, state: str, traceback: Any, request: Any) -> Entry:
         meta = self._get_result_meta(result, state, traceback, request)
         # The script reads the state where it stands first.
         meta = {"status": state, **meta, "task_id": job_id}
         once_key, once_seconds = self._once(request)
-        entry = Entry(
+        return Entry(
             job_id=job_id,
             state=state,
             meta=self.encode(meta),
@@ -219,15 +268,10 @@ class Backend(RedisBackend):
             once_key=once_key,
             once_seconds=once_seconds,
         )
-        store = partial(self._store.store, entry)
-        return self._insist(store, job_id, state) if state in states.READY_STATES else store()
 
     def _once(self, request: Any) -> tuple[str, float]:
         """Return the key that the job's idempotency key has, and how long it lives from the end."""
-        try:
-            envelope = Envelope.from_header(getattr(request, HEADER, None))
-        except MessageError:
-            return "", 0.0
+        envelope = _envelope(request)
         operation = getattr(request, "task", None)
         if not (envelope.idempotency_key and isinstance(operation, str)):
             return "", 0.0
@@ -324,6 +368,14 @@ def error_from_meta(meta: dict[str, Any]) -> GristmillError:
     kind = _FOREIGN.get(name, InternalError)
     details = (str(meta.get("traceback") or ""),) if kind is InternalError else ()
     return kind(f"{name}: {said}", *details)
+
+
+def _envelope(request: Any) -> Envelope:
+    """Return the envelope of a job's message; an empty one where there is none that can be read."""
+    try:
+        return Envelope.from_header(getattr(request, HEADER, None))
+    except MessageError:
+        return Envelope()
 
 
 def _decode(payload: bytes | str) -> Any:

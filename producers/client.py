@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar, overload
 
 import redis
 
-from contract import codec
+from contract import batches, codec
 from contract.arrays import describe, summary
 from contract.deployment import Deployment
 from contract.envelope import HEADER, Envelope
@@ -128,17 +128,57 @@ class Client:
             )
             return process.send(operation, job_id, entry, once)
 
-        try:
+        with self._explaining(operation, job_id):
             once = None
             if idempotency_key is not None:
                 once = Once.of(every_field, idempotency_key, idempotency_seconds)
             return self.job(operation, self._use(send))
-        except codec.EncodeError as error:
-            raise MessageError(f"{operation.name}: {error}") from None
-        except NotSent as failure:
-            raise self._not_sent(failure, job_id) from failure.error
-        except BrokerUnavailable as refusal:  # before anything was to be sent
-            raise BrokerUnavailable(f"{refusal}{_NOTHING}") from refusal.__cause__
+
+    def submit_many(
+        self,
+        operation: Operation[Any, R],
+        requests: Sequence[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> list[Job[R]]:
+        """Enqueue many checked requests in few messages and return their jobs in order.
+
+        All are accepted or none. `deadline_seconds` is as for `submit`, and so is what it raises;
+        a limit of the queue's length counts messages. Where the broker may have accepted the jobs
+        all the same, the error's second argument lists their ids.
+        """
+        check_seconds("deadline_seconds", deadline_seconds)
+        items = [self._payloads.pack(fields_of(request))[0] for request in requests]
+        messages = [(str(uuid.uuid4()), part) for part in batches.parts(items)]
+        job_ids = [name for key, part in messages for name in batches.item_ids(key, len(part))]
+
+        def send(process: Process) -> None:
+            now = process.now()
+            process.send_many(
+                operation,
+                [
+                    process.draft(
+                        operation.name,
+                        operation.family,
+                        kwargs={batches.ITEMS: part},
+                        task_id=batch_id,
+                        serializer=codec.BATCH_SERIALIZER,
+                        headers={
+                            HEADER: Envelope.submitted(
+                                now, deadline_seconds, num_items=len(part)
+                            ).to_header()
+                        },
+                        argsrepr="()",
+                        kwargsrepr=f"{len(part)} jobs, the first of {summary(part[0])}",
+                    )
+                    for batch_id, part in messages
+                ],
+            )
+
+        if messages:
+            with self._explaining(operation, job_ids):
+                self._use(send)
+        return [self.job(operation, job_id) for job_id in job_ids]
 
     @overload
     def job(self, operation: Operation[Any, R], job_id: str) -> Job[R]: ...
@@ -230,13 +270,25 @@ class Client:
         with without_fork():
             return self._processes.setdefault(pid, Process(self.deployment, self.limits))
 
-    def _not_sent(self, failure: NotSent, job_id: str) -> BrokerUnavailable | QueueFull:
+    @contextmanager
+    def _explaining(self, operation: Operation[Any, Any], job: str | list[str]) -> Iterator[None]:
+        """Raise, for what fails in this block, what the caller of a submit is to know."""
+        try:
+            yield
+        except codec.EncodeError as error:
+            raise MessageError(f"{operation.name}: {error}") from None
+        except NotSent as failure:
+            raise self._not_sent(failure, job) from failure.error
+        except BrokerUnavailable as refusal:  # before anything was to be sent
+            raise BrokerUnavailable(f"{refusal}{_NOTHING}") from refusal.__cause__
+
+    def _not_sent(self, failure: NotSent, job: str | list[str]) -> BrokerUnavailable | QueueFull:
         refusal = self._refusal(failure.error)
         if isinstance(refusal, QueueFull):
             return refusal
         if failure.may_have_arrived:
-            said = f"{refusal}; it may have accepted the job, as {job_id}"
-            return BrokerUnavailable(said, job_id)
+            what = f"the job, as {job}" if isinstance(job, str) else f"the {len(job)} jobs"
+            return BrokerUnavailable(f"{refusal}; it may have accepted {what}", job)
         return BrokerUnavailable(f"{refusal}{_NOTHING}")
 
     def _refusal(self, error: Exception) -> BrokerUnavailable | QueueFull:

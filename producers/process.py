@@ -1,5 +1,6 @@
 """What one process holds open for a client: connections, the broker's clock, a Celery app."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import redis
@@ -80,6 +81,11 @@ class Process:
             lambda: self._gate.admit(operation.family),
         )
         return once.job_of(found)
+
+    def send_many(self, operation: Operation[Any, Any], entries: Sequence[str]) -> None:
+        """Enqueue entries, all or none; raises as `send` does."""
+        with self._gate.admit(operation.family):
+            self._sender.send(self._deployment.queue_key(operation.family), *entries)
 
     def drop_idle(self) -> None:
         """Close the connections that nobody uses right now."""

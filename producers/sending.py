@@ -42,9 +42,9 @@ class Sender:
         """Find a connection that leads to the broker; raises `NotSent` where there is none."""
         self._try(lambda line: None)
 
-    def send(self, queue_key: str, entry: str) -> None:
-        """Put an entry into a queue; raises `NotSent`."""
-        self._try(lambda line: line.write(("LPUSH", queue_key, entry)))
+    def send(self, queue_key: str, *entries: str) -> None:
+        """Put entries into a queue, all or none; raises `NotSent`."""
+        self._try(lambda line: line.write(("LPUSH", queue_key, *entries)))
 
     def send_once(
         self,

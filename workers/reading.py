@@ -14,7 +14,7 @@ from contract.arrays import describe
 from contract.errors import ComputeError, GristmillError, InternalError, MessageError
 
 #: Content types that jobs may have.
-CONTENT_TYPES: Final = (codec.CONTENT_TYPE, "application/json")
+CONTENT_TYPES: Final = (codec.CONTENT_TYPE, codec.BATCH_CONTENT_TYPE, "application/json")
 
 #: What the body of a message must be.
 A_TRIPLE: Final = "a list of arguments, a map of fields and a map of what is embedded"

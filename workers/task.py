@@ -8,10 +8,12 @@ from celery.exceptions import Ignore
 from celery.utils.log import get_logger
 
 from contract import codec
+from contract.batches import items_of
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import GristmillError, JobCancelled, TransientError
 from contract.operation import Operation
 from contract.results import Answer
+from workers.batch import run_batch
 from workers.runner import run
 from workers.twins import Abandoned, Doubt
 from workers.watch import REVOKED_EVENT, Watch
@@ -66,7 +68,11 @@ class OperationTask(Task):
             watch.deadline = envelope.deadline
             with contextlib.suppress(TransientError):  # a look that cannot be had stops no job
                 watch.check()
-            result = run(self.operation, args, kwargs, envelope, watch, _doubt(watch.delivery))
+            doubt = _doubt(watch.delivery)
+            if envelope.num_items:
+                items = items_of(args, kwargs, envelope.num_items)
+                return run_batch(self, items, envelope, watch, doubt)
+            result = run(self.operation, args, kwargs, envelope, watch, doubt)
         except JobCancelled as cancelled:
             self._revoke(str(cancelled))
             raise Ignore from None

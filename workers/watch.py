@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ class Watch:
         """Watch over the job that `task` is running."""
         now = time.monotonic()
         self._task = task
+        self._job_id: str = task.request.id
         self._redis = task.backend.client
         self._looked_at, self._event_at = now, now
         self._progress = Progress(now)
@@ -56,6 +57,19 @@ class Watch:
         #: When the job's result is of no more use, by the broker's clock; None for never.
         self.deadline: float | None = None
 
+    def begin(self, job_id: str) -> None:
+        """Watch over another job of the same message from here on."""
+        self._job_id = job_id
+        self._progress = Progress(time.monotonic())
+
+    def cancelled(self, job_ids: Sequence[str]) -> set[str]:
+        """Return which of these jobs are to be cancelled; none while the broker is away."""
+        keys = [self._deployment.cancel_key(job_id) for job_id in job_ids]
+        with contextlib.suppress(TransientError), _broker():
+            wishes = zip(job_ids, self._redis.mget(keys), strict=True)
+            return {job_id for job_id, wish in wishes if wish is not None}
+        return set()
+
     def now(self) -> float:
         """Return the broker's time, in seconds since 1970."""
         if self._clock is None:
@@ -66,14 +80,14 @@ class Watch:
     def check(self) -> None:
         """Raise `JobCancelled`, `DeadlineExceeded` or `Abandoned` when the job should not go on."""
         with _broker(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.exists(self._cancel_key)
+            pipe.exists(self._deployment.cancel_key(self._job_id))
             if self.delivery is not None:
                 pipe.hexists(self.delivery.inbox, self.delivery.tag)
             is_cancelled, *is_ours = pipe.execute()
         if not all(is_ours):
-            raise Abandoned(f"job {self._task.request.id}: its worker's lease has ended")
+            raise Abandoned(f"job {self._job_id}: its worker's lease has ended")
         if is_cancelled:
-            raise JobCancelled(f"job {self._task.request.id}: cancelled")
+            raise JobCancelled(f"job {self._job_id}: cancelled")
         if self.deadline is not None:
             Envelope(deadline=self.deadline).check_deadline(self.now())
 
@@ -111,10 +125,6 @@ class Watch:
         return Deployment(prefix=options.get("global_keyprefix", ""))
 
     @cached_property
-    def _cancel_key(self) -> str:
-        return self._deployment.cancel_key(self._task.request.id)
-
-    @cached_property
     def _events(self) -> Events:
         return Events(self._redis, self._deployment)
 
@@ -123,7 +133,7 @@ class Watch:
         if report is None:
             return
         with _broker():
-            self._task.update_state(state=PROGRESS, meta=report)
+            self._task.update_state(task_id=self._job_id, state=PROGRESS, meta=report)
         if now - self._event_at >= EVENT_SECONDS and self._task.app.conf.worker_send_task_events:
             self._event_at = now
             with contextlib.suppress(Exception):  # an event more or less, and it has many ways

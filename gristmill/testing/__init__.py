@@ -11,7 +11,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -85,6 +85,19 @@ class InProcess:
         except RuntimeError:
             raise BrokerUnavailable("in process: closed, expected an open block") from None
         return self.job(operation, job_id)
+
+    def submit_many(
+        self,
+        operation: Operation[Any, R],
+        requests: Sequence[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> list[Job[R]]:
+        """Run many checked requests on the worker thread and return their jobs."""
+        return [
+            self.submit(operation, request, deadline_seconds=deadline_seconds)
+            for request in requests
+        ]
 
     def _name(self, operation: str, once: Once, job_id: str) -> str:
         """Give a job its name, unless it is another's; return what stands under the name."""

