@@ -85,6 +85,7 @@ class Watch:
                 pipe.hexists(self.delivery.inbox, self.delivery.tag)
             is_cancelled, *is_ours = pipe.execute()
         if not all(is_ours):
+            self._events.count("fenced", what="run")
             raise Abandoned(f"job {self._job_id}: its worker's lease has ended")
         if is_cancelled:
             raise JobCancelled(f"job {self._job_id}: cancelled")

@@ -13,7 +13,9 @@ from celery.exceptions import Ignore
 
 import native_c.mcts
 from contract import codec, errors
+from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
+from contract.events import Events
 from contract.families import operations
 from contract.results import Answer, read_meta
 from workers.progress import REPORT_SECONDS
@@ -299,6 +301,9 @@ def test_a_job_whose_worker_lost_its_lease_ends_without_a_word(task, steps, inbo
     assert len(steps) < 100
     assert meta(task)["status"] == "PENDING"
     assert "job 7: its worker's lease has ended: ended without a result" in caplog.text
+    prefix = task.app.conf.result_backend_transport_options["global_keyprefix"]
+    counted = Events(task.backend.client, Deployment(prefix=prefix)).read()
+    assert counted["fenced"] == {("run",): 1}
 
 
 def test_a_job_that_is_another_workers_already_does_not_start(task, steps, inbox) -> None:
