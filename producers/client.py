@@ -109,8 +109,9 @@ class Client:
         job_id = str(uuid.uuid4())
 
         def send(process: Process) -> str:
+            until = process.until()
             envelope = Envelope.submitted(
-                process.now(),
+                process.now(until),
                 deadline_seconds,
                 references,
                 idempotency_key=once.key if once else None,
@@ -126,7 +127,7 @@ class Client:
                 argsrepr="()",
                 kwargsrepr=summary(fields),
             )
-            return process.send(operation, job_id, entry, once)
+            return process.send(operation, job_id, entry, once, until)
 
         with self._explaining(operation, job_id):
             once = None
@@ -153,7 +154,8 @@ class Client:
         job_ids = [name for key, part in messages for name in batches.item_ids(key, len(part))]
 
         def send(process: Process) -> None:
-            now = process.now()
+            until = process.until()
+            now = process.now(until)
             process.send_many(
                 operation,
                 [
@@ -173,6 +175,7 @@ class Client:
                     )
                     for batch_id, part in messages
                 ],
+                until,
             )
 
         if messages:

@@ -1,5 +1,6 @@
 """What one process holds open for a client: connections, the broker's clock, a Celery app."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -45,13 +46,18 @@ class Process:
         )
         self._clock = BrokerClock(self.redis)
         self._drafts = Drafts(self.app)
-        self._sender = Sender(self.redis, _MAX_CONNECTIONS, CONNECT_SECONDS)
+        self._sender = Sender(self.redis, _MAX_CONNECTIONS)
         self._gate = Gate(self.redis, deployment, limits, self._clock)
 
-    def now(self) -> float:
+    @staticmethod
+    def until() -> float:
+        """Return when a submit that begins now gives up, by `time.monotonic()`."""
+        return time.monotonic() + CONNECT_SECONDS
+
+    def now(self, until: float) -> float:
         """Return seconds since 1970 by the broker's clock; raises `NotSent` where it is away."""
         if self._clock.is_due:
-            self._sender.reach()  # so that the clock is not asked on a connection that is dead
+            self._sender.reach(until)  # so that the clock is not asked on a connection that is dead
         return self._clock.now()
 
     def draft(self, name: str, queue: str, **message: Any) -> str:
@@ -60,7 +66,12 @@ class Process:
             return self._drafts.draft(name, queue, **message)
 
     def send(
-        self, operation: Operation[Any, Any], job_id: str, entry: str, once: Once | None
+        self,
+        operation: Operation[Any, Any],
+        job_id: str,
+        entry: str,
+        once: Once | None,
+        until: float,
     ) -> str:
         """Enqueue an entry, unless its key stands for a job already; return the job's id.
 
@@ -70,7 +81,7 @@ class Process:
         queue_key = self._deployment.queue_key(operation.family)
         if once is None:
             with self._gate.admit(operation.family):
-                self._sender.send(queue_key, entry)
+                self._sender.send(queue_key, entry, until=until)
             return job_id
         found = self._sender.send_once(
             queue_key,
@@ -79,13 +90,17 @@ class Process:
             once.to_value(job_id),
             MAX_SECONDS,
             lambda: self._gate.admit(operation.family),
+            until,
         )
         return once.job_of(found)
 
-    def send_many(self, operation: Operation[Any, Any], entries: Sequence[str]) -> None:
+    def send_many(
+        self, operation: Operation[Any, Any], entries: Sequence[str], until: float
+    ) -> None:
         """Enqueue entries, all or none; raises as `send` does."""
         with self._gate.admit(operation.family):
-            self._sender.send(self._deployment.queue_key(operation.family), *entries)
+            queue_key = self._deployment.queue_key(operation.family)
+            self._sender.send(queue_key, *entries, until=until)
 
     def drop_idle(self) -> None:
         """Close the connections that nobody uses right now."""

@@ -18,6 +18,9 @@ _PAUSES: Final = (0.0, 0.0, 0.1, 0.2)
 #: Seconds within which a connection that was idle must answer before anything is sent on it.
 _PROBE_SECONDS: Final = 1.0
 
+#: Seconds that an answer gets even where time is up.
+_LEAST_SECONDS: Final = 1.0
+
 
 class NotSent(Exception):
     """Raised when the broker does not say that it has an entry; its cause is the last error."""
@@ -30,21 +33,23 @@ class NotSent(Exception):
 
 
 class Sender:
-    """Puts entries into queues through a client's connections. Threads may share it."""
+    """Puts entries into queues through a client's connections. Threads may share it.
 
-    def __init__(self, client: "redis.Redis", max_connections: int, seconds: float) -> None:
-        """Send on at most so many connections at a time; begin no try after so many seconds."""
+    `until` is when a call gives up, by `time.monotonic()`.
+    """
+
+    def __init__(self, client: "redis.Redis", max_connections: int) -> None:
+        """Send on at most so many connections at a time."""
         self._pool = client.connection_pool
-        self._seconds = seconds
         self._free = threading.BoundedSemaphore(max_connections)
 
-    def reach(self) -> None:
+    def reach(self, until: float) -> None:
         """Find a connection that leads to the broker; raises `NotSent` where there is none."""
-        self._try(lambda line: None)
+        self._try(lambda line: None, until)
 
-    def send(self, queue_key: str, *entries: str) -> None:
+    def send(self, queue_key: str, *entries: str, until: float) -> None:
         """Put entries into a queue, all or none; raises `NotSent`."""
-        self._try(lambda line: line.write(("LPUSH", queue_key, *entries)))
+        self._try(lambda line: line.write(("LPUSH", queue_key, *entries)), until)
 
     def send_once(
         self,
@@ -54,6 +59,7 @@ class Sender:
         value: str,
         life_seconds: float,
         admit: Callable[[], AbstractContextManager[None]],
+        until: float,
     ) -> str:
         """Put an entry into a queue, unless `once_key` is there; return what stands under it.
 
@@ -81,19 +87,18 @@ class Sender:
                     raise done[1]
                 return value
 
-        return self._try(act)
+        return self._try(act, until)
 
-    def _try(self, act: "Callable[[_Line], T]") -> T:
+    def _try(self, act: "Callable[[_Line], T]", until: float) -> T:
         """Do `act` on a connection, again on a new one where that broke, until time is up."""
-        give_up_at = time.monotonic() + self._seconds
         may_have_arrived = False
         failure: Exception = redis.ConnectionError("too many threads wait for a connection")
         for pause in _PAUSES:
             time.sleep(pause)
             line = None
             try:
-                with self._connection(give_up_at) as connection:
-                    line = _Line(connection)
+                with self._connection(until) as connection:
+                    line = _Line(connection, until)
                     return act(line)
             except (redis.RedisError, OSError) as error:
                 failure = error
@@ -102,14 +107,14 @@ class Sender:
                 if line is not None and line.has_written and not was_answered:
                     may_have_arrived = True
                 is_full = isinstance(error, redis.exceptions.OutOfMemoryError)
-                if is_full or not is_passing(error) or time.monotonic() > give_up_at:
+                if is_full or not is_passing(error) or time.monotonic() > until:
                     break
                 self._pool.disconnect(inuse_connections=False)
         raise NotSent(failure, may_have_arrived) from failure
 
     @contextmanager
-    def _connection(self, give_up_at: float) -> Iterator[Any]:
-        if not self._free.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
+    def _connection(self, until: float) -> Iterator[Any]:
+        if not self._free.acquire(timeout=max(0.0, until - time.monotonic())):
             raise redis.ConnectionError("too many threads wait for a connection")
         try:
             connection: Any = self._pool.get_connection()
@@ -140,8 +145,9 @@ def _check(connection: Any) -> None:
 class _Line:
     """One connection on which commands go out together, and their answers come back."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, until: float) -> None:
         self._connection = connection
+        self._until = until
         #: Whether something that changes the queue has gone out.
         self.has_written = False
 
@@ -149,9 +155,17 @@ class _Line:
         """Send commands that change nothing."""
         packed = self._connection.pack_commands(commands)
         self._connection.send_packed_command(packed, check_health=False)
-        return [self._connection.read_response() for _ in commands]
+        return [self._answer() for _ in commands]
 
     def write(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands that may change something."""
         self.has_written = True
         return self.read(*commands)
+
+    def _answer(self) -> Any:
+        # A connection's own patience begins anew with each answer. Some is left in any case, for a
+        # large entry may have taken all the time.
+        patience = max(_LEAST_SECONDS, self._until - time.monotonic())
+        if not self._connection.can_read(timeout=patience):
+            raise redis.TimeoutError("no answer in time")
+        return self._connection.read_response()
