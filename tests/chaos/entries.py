@@ -34,12 +34,9 @@ class Entry:
 def collect(stand: Stand, number: int) -> list[Entry]:
     """Return the messages of so many jobs of the mix, which are in no queue that is served."""
     sender = OurSender(Deployment(url=stand.deployment.url, prefix=_UNSERVED))
-    mix, sent = Mix(seed=7), 0
-    while sent < number:
-        job = mix.next()
-        if job is not None:
-            sender.submit(*job)
-            sent += 1
+    mix = Mix(seed=7)
+    for _ in range(number):
+        sender.submit(mix.single())
     sender.close()
     return [entry for family in FAMILIES for entry in _entries(stand.raw, family)]
 

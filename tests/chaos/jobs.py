@@ -1,6 +1,7 @@
-"""The jobs of the load: real work of all four families with arrays, short ones and some long."""
+"""The jobs of the load: real work of all four families, alone, in batches and in chains."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -8,14 +9,21 @@ import numpy as np
 from contract.families import operation
 from contract.operation import Operation
 
-#: One in so many jobs is a chain of three, and one in so many takes 50 ms to 500 ms.
+#: One in so many submits is a chain of three, one a batch, and one a job of 50 ms to 500 ms.
 CHAIN_EVERY: Final = 25
+BATCH_EVERY: Final = 40
 LONG_EVERY: Final = 200
+
+#: Items of a batch are fewer than this.
+_LARGEST_BATCH: Final = 20
 
 #: Requests of each kind that are made once and sent again and again.
 _NUM_PREPARED: Final = 16
 
 Fields = dict[str, Any]
+
+#: An operation and requests of it.
+_Kind = tuple[Operation[Any, Any], list[Fields]]
 
 
 def _statistics(random: np.random.Generator) -> Fields:
@@ -62,6 +70,30 @@ _SHORT: Final[tuple[tuple[str, Callable[[np.random.Generator], Fields]], ...]] =
 _LONG: Final = ("optimization.multi_armed_bandit", _long_bandit)
 
 
+@dataclass(frozen=True)
+class Single:
+    """One job."""
+
+    operation: Operation[Any, Any]
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Many jobs in one message."""
+
+    operation: Operation[Any, Any]
+    items: list[Fields]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Three jobs, each of which takes what the one before it returned; first, a random series."""
+
+    seed: int
+    size: int
+
+
 class Mix:
     """An endless mix of jobs, the same for the same seed."""
 
@@ -70,25 +102,29 @@ class Mix:
         self._random = np.random.default_rng(seed)
         self._short = [self._prepare(name, make) for name, make in _SHORT]
         self._long = self._prepare(*_LONG)
-        self._sent = 0
+        self._drawn = 0
 
-    def _prepare(
-        self, name: str, make: Callable[[np.random.Generator], Fields]
-    ) -> tuple[Operation[Any, Any], list[Fields]]:
+    def draw(self) -> Single | Batch | Chain:
+        """Return what is to be sent next."""
+        self._drawn += 1
+        if self._drawn % CHAIN_EVERY == 0:
+            return Chain(int(self._random.integers(2**31)), int(self._random.integers(50, 200)))
+        if self._drawn % BATCH_EVERY == 0:
+            operation, prepared = self._kind(self._short)
+            count = int(self._random.integers(2, _LARGEST_BATCH))
+            return Batch(operation, [self._one(prepared) for _ in range(count)])
+        return self.single(is_long=self._drawn % LONG_EVERY == 1)
+
+    def single(self, *, is_long: bool = False) -> Single:
+        """Return one job."""
+        operation, prepared = self._long if is_long else self._kind(self._short)
+        return Single(operation, self._one(prepared))
+
+    def _prepare(self, name: str, make: Callable[[np.random.Generator], Fields]) -> _Kind:
         return operation(name), [make(self._random) for _ in range(_NUM_PREPARED)]
 
-    def next(self) -> tuple[Operation[Any, Any], Fields] | None:
-        """Return the next operation with its fields, or None where a chain is due.
+    def _kind(self, kinds: list[_Kind]) -> _Kind:
+        return kinds[int(self._random.integers(len(kinds)))]
 
-        Batches, once there are any, join here as the third kind.
-        """
-        self._sent += 1
-        if self._sent % CHAIN_EVERY == 0:
-            return None
-        is_long = self._sent % LONG_EVERY == 1
-        kinds = self._long if is_long else self._short[self._random.integers(len(self._short))]
-        return kinds[0], kinds[1][self._random.integers(_NUM_PREPARED)]
-
-    def chain(self) -> tuple[int, int]:
-        """Return the seed and the size of the series that a chain begins with."""
-        return int(self._random.integers(2**31)), int(self._random.integers(50, 200))
+    def _one(self, prepared: list[Fields]) -> Fields:
+        return prepared[int(self._random.integers(len(prepared)))]

@@ -50,18 +50,27 @@ def audit(
     somebody's hands, `ends` how many ends of a job were published, `changed` the jobs whose stored
     end is not the first that was seen, and `events` the logs.
     """
+    present = {message_of(job) for job in at_server}
     open_jobs = [job for job in accepted if job not in states]
     ours = set(accepted)
+    messages = {message_of(job) for job in accepted}
     starts = Counter(event.job for event in events if event.kind is Kind.STARTED)
     return Audit(
         num_accepted=len(accepted),
-        lost=tuple(job for job in open_jobs if job not in at_server),
-        stuck=tuple(job for job in open_jobs if job in at_server),
+        lost=tuple(job for job in open_jobs if message_of(job) not in present),
+        stuck=tuple(job for job in open_jobs if message_of(job) in present),
         doubled=tuple(job for job in ours if ends.get(job, 0) > 1 or job in changed),
         failed=tuple(job for job in accepted if states.get(job, "SUCCESS") != "SUCCESS"),
-        num_run_again=sum(count > 1 for job, count in starts.items() if job in ours),
+        num_run_again=sum(
+            count > 1 for job, count in starts.items() if message_of(job) in messages
+        ),
         residue=dict(residue),
     )
+
+
+def message_of(job: str) -> str:
+    """Return the id of the message that a job came in: an item of a batch came in the batch's."""
+    return job.partition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)

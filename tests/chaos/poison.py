@@ -34,6 +34,13 @@ _MOST_RUNS: Final = 2
 
 _SECONDS: Final = 60.0
 
+#: Two nodes of which the child that was visited less is the better one.
+_NODES: Final[dict[str, Any]] = {
+    "visits": np.array([[3, 1], [1, 5]]),
+    "value_sums": np.array([[1.0, 0.5], [0.2, 4.0]]),
+    "parent_visits": np.array([4, 6]),
+}
+
 
 class Poison(Scenario):
     """Jobs that kill their process each time, among others that do no harm.
@@ -50,7 +57,7 @@ class Poison(Scenario):
             load.reach(50)
             sender = OurSender(stand.deployment)
             rows = [self._deaths(stand, sender, how, runs) for how in DEATHS]
-            rows.append(self._kernel(sender.client, runs))
+            rows += [self._kernel(sender.client, runs), self._batch(sender.client, runs)]
             sender.close()
             load.stop()
             found = load.drain()
@@ -60,7 +67,7 @@ class Poison(Scenario):
             self.row(
                 "other jobs go on",
                 "poison among them",
-                runs * (len(DEATHS) + 1),
+                runs * (len(DEATHS) + 2),
                 f"not well ended {bad} of {found.num_accepted:,}",
                 not bad,
                 failed=len(found.failed),
@@ -73,7 +80,7 @@ class Poison(Scenario):
             self.row(
                 "a worker's parent outlives its poisoned processes",
                 "poison",
-                runs * (len(DEATHS) + 1),
+                runs * (len(DEATHS) + 2),
                 f"parents lost {extra}",
                 not extra,
             )
@@ -116,17 +123,37 @@ class Poison(Scenario):
             faults.append("no dead letter")
         return faults
 
+    def _batch(self, client: Client, runs: int) -> Row:
+        """Send batches in which one item of many crashes the kernel."""
+        wrong = []
+        explorations = [1.0] * 20
+        explorations[7] = _CRASHING
+        for _ in range(runs):
+            requests = [
+                mcts.ucb1_selection.build(**_NODES, exploration=value) for value in explorations
+            ]
+            for count, job in enumerate(client.submit_many(mcts.ucb1_selection, requests)):
+                try:
+                    result = job.result(timeout=_SECONDS)
+                except GristmillError as error:
+                    wrong.append(type(error).__name__)
+                    continue
+                if (result.backend == "fallback") is not (explorations[count] == _CRASHING):
+                    wrong.append(f"backend {result.backend} for item {count}")
+        return self.row(
+            "a batch whose process dies is split: every item is answered, one by the NumPy twin",
+            "one item of 20 crashes a kernel",
+            runs,
+            f"wrong {len(wrong)} of {runs * len(explorations)}"
+            f"{'; ' if wrong else ''}{', '.join(sorted(set(wrong)))}",
+            not wrong,
+        )
+
     def _kernel(self, client: Client, runs: int) -> Row:
-        fields: dict[str, Any] = {
-            "visits": np.array([[3, 1], [1, 5]]),
-            "value_sums": np.array([[1.0, 0.5], [0.2, 4.0]]),
-            "parent_visits": np.array([4, 6]),
-            "exploration": _CRASHING,
-        }
         wrong, seconds = [], []
         for _ in range(runs):
             began = time.monotonic()
-            request = mcts.ucb1_selection.build(**fields)
+            request = mcts.ucb1_selection.build(**_NODES, exploration=_CRASHING)
             try:
                 result = client.submit(mcts.ucb1_selection, request).result(timeout=_SECONDS)
             except GristmillError as error:

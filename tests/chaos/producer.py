@@ -16,9 +16,8 @@ import redis
 from contract.deployment import Deployment
 from contract.errors import GristmillError
 from contract.families import FAMILIES
-from contract.operation import Operation
 from tests.chaos.events import Kind, Log
-from tests.chaos.jobs import Mix
+from tests.chaos.jobs import Mix, Single
 from tests.chaos.senders import QUEUE, REFUSALS, SENT_AWAY, OurSender, Sender, StockSender
 
 #: One in so many jobs has a caller that waits for its result, and how many may wait at a time.
@@ -38,25 +37,23 @@ class Producer:
         self._waiting = self._submitted = 0
 
     def send(self) -> None:
-        """Send the next job, or the next chain, and say whether it was accepted."""
-        job = self._mix.next()
+        """Send what the mix draws next, and log whether it was accepted."""
+        drawn = self._mix.draw()
         began = time.monotonic()
         try:
-            if job is None:
-                accepted = self._sender.chain(*self._mix.chain())
-            else:
-                accepted = [self._sender.submit(*job)]
+            accepted = self._sender.send(drawn)
         except REFUSALS as error:
             self._log.write(Kind.REFUSED, type(error).__name__, _since(began))
             return
         for one in accepted:
             self._log.write(Kind.ACCEPTED, one, _since(began))
         self._submitted += 1
-        if job and self._submitted % CALLER_EVERY == 0 and self._waiting < NUM_CALLERS:
-            self._wait(job[0], accepted[0])
+        is_due = self._submitted % CALLER_EVERY == 0 and self._waiting < NUM_CALLERS
+        if is_due and isinstance(drawn, Single):
+            self._wait(drawn, accepted[0])
 
-    def _wait(self, operation: Operation[Any, Any], job: str) -> None:
-        waiter = self._sender.waiter(operation, job)
+    def _wait(self, single: Single, job: str) -> None:
+        waiter = self._sender.waiter(single, job)
         if waiter is None:
             return
         self._waiting += 1

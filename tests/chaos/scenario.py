@@ -11,6 +11,7 @@ from tests.chaos.ledger import (
     Audit,
     Blow,
     in_hand,
+    message_of,
     percentile,
     rescues,
     resumptions,
@@ -148,7 +149,8 @@ class UnderLoad(Scenario):
     def _failures(self, stand: Stand, blows: Sequence[Blow], found: Audit) -> Row:
         events = stand.read()
         struck = Counter(job for blow in blows for job in in_hand(events, blow))
-        innocent = [job for job in found.failed if struck[job] < _GUILTY]
+        blame = {job: sum(struck[one] for one in {job, message_of(job)}) for job in found.failed}
+        innocent = [job for job in found.failed if blame[job] < _GUILTY]
         others = len(found.failed) - len(innocent)
         also = f", and {others} that were struck twice" if others else ""
         errors = f": {stand.observer.errors.get(innocent[0], '')[:160]}" if innocent else ""

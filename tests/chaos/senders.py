@@ -11,10 +11,10 @@ from kombu.exceptions import OperationalError
 from contract.arrays import to_json
 from contract.deployment import Deployment
 from contract.errors import BrokerUnavailable, QueueFull, ResultTimeout
-from contract.operation import Operation
 from producers import Client
 from producers.process import celery_app
 from tests.chaos import stock
+from tests.chaos.jobs import Batch, Chain, Single
 
 #: Queue of the suite's own tasks.
 QUEUE: Final = "celery"
@@ -27,24 +27,33 @@ SENT_AWAY: Final = (BrokerUnavailable, ResultTimeout)
 
 
 class Sender(ABC):
-    """Sends jobs to one kind of worker."""
+    """Sends what a mix draws to one kind of worker."""
 
     app: Celery
 
-    @abstractmethod
-    def submit(self, operation: Operation[Any, Any], fields: dict[str, Any]) -> str:
-        """Send one job and return its id."""
-
-    def chain(self, seed: int, size: int) -> list[str]:
-        """Send a chain of three and return the ids of its links."""
+    def send(self, drawn: Single | Batch | Chain) -> list[str]:
+        """Send it and return the ids of all its jobs."""
+        match drawn:
+            case Single():
+                return [self.submit(drawn)]
+            case Batch():
+                return self.submit_many(drawn)
         links = chain(
-            self.app.signature("chaos.series", (seed, size), queue=QUEUE),
+            self.app.signature("chaos.series", (drawn.seed, drawn.size), queue=QUEUE),
             self.app.signature("analytics.basic_statistics", queue="analytics"),
             self.app.signature("chaos.mean", queue=QUEUE),
         )
         return list(_ids(links.apply_async()))
 
-    def waiter(self, operation: Operation[Any, Any], job: str) -> Callable[[], object] | None:
+    @abstractmethod
+    def submit(self, single: Single) -> str:
+        """Send one job and return its id."""
+
+    @abstractmethod
+    def submit_many(self, batch: Batch) -> list[str]:
+        """Send jobs together, where there is a way, and return their ids."""
+
+    def waiter(self, single: Single, job: str) -> Callable[[], object] | None:
         """Return what waits for a job's result; None where callers are not watched."""
         return None
 
@@ -61,11 +70,15 @@ class OurSender(Sender):
         self.client.close()
         self.app.close()
 
-    def submit(self, operation: Operation[Any, Any], fields: dict[str, Any]) -> str:
-        return self.client.submit(operation, operation.build(**fields)).id
+    def submit(self, single: Single) -> str:
+        return self.client.submit(single.operation, single.operation.build(**single.fields)).id
 
-    def waiter(self, operation: Operation[Any, Any], job: str) -> Callable[[], object] | None:
-        return self.client.job(operation, job).result
+    def submit_many(self, batch: Batch) -> list[str]:
+        requests = [batch.operation.build(**fields) for fields in batch.items]
+        return [job.id for job in self.client.submit_many(batch.operation, requests)]
+
+    def waiter(self, single: Single, job: str) -> Callable[[], object] | None:
+        return self.client.job(single.operation, job).result
 
 
 class StockSender(Sender):
@@ -74,12 +87,13 @@ class StockSender(Sender):
     def __init__(self, deployment: Deployment) -> None:
         self.app = stock.make_app(deployment.url)
 
-    def submit(self, operation: Operation[Any, Any], fields: dict[str, Any]) -> str:
-        plain = {name: to_json(value) for name, value in fields.items()}
-        sent = self.app.send_task(
-            operation.name, kwargs=plain, queue=operation.family, ignore_result=False
-        )
-        return str(sent.id)
+    def submit(self, single: Single) -> str:
+        plain = {name: to_json(value) for name, value in single.fields.items()}
+        name, queue = single.operation.name, single.operation.family
+        return str(self.app.send_task(name, kwargs=plain, queue=queue).id)
+
+    def submit_many(self, batch: Batch) -> list[str]:
+        return [self.submit(Single(batch.operation, fields)) for fields in batch.items]
 
 
 def _ids(result: Any) -> Iterator[str]:

@@ -42,6 +42,18 @@ def test_two_published_ends_or_a_changed_end_are_double() -> None:
     assert set(found.doubled) == {"a", "c"}
 
 
+def test_an_item_is_where_the_message_of_its_batch_is() -> None:
+    items = ["m.0", "m.1", "n.0"]
+    found = weigh(items, states={"m.0": "SUCCESS"}, at_server={"m"})
+    assert (found.stuck, found.lost) == (("m.1",), ("n.0",))
+
+
+def test_a_batch_that_begins_again_and_an_item_that_does_count_once_each() -> None:
+    events = [line(at, Kind.STARTED, job) for at, job in ((1, "m"), (2, "m"), (3, "m.1"))]
+    found = weigh(["m.0", "m.1"], states={"m.0": "SUCCESS", "m.1": "SUCCESS"}, events=events)
+    assert found.num_run_again == 1
+
+
 def test_a_job_of_nobody_s_ledger_counts_for_nothing() -> None:
     events = [line(1, Kind.STARTED, "x"), line(2, Kind.STARTED, "x")]
     found = weigh(["a"], states={"a": "SUCCESS", "x": "FAILURE"}, ends={"x": 5}, events=events)
