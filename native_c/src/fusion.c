@@ -56,7 +56,9 @@ static void *take(char *base, int64_t *used, int64_t n_bytes) {
 static int64_t lay_out(nc_discovery *job, char *base) {
     int64_t n = job->n, listed = job->top_k > 0 ? n : 0, used = sizeof *job;
     job->norms = take(base, &used, n * (int64_t)sizeof *job->norms);
-    job->panels = take(base, &used, ceil_div(n, 16) * 16 * job->d * (int64_t)sizeof *job->panels);
+    /* Whole vectors of rows, and where all rows fit a tile, of terms too. */
+    int64_t terms = n <= TILE ? ceil_div(job->d, 16) * 16 : job->d;
+    job->panels = take(base, &used, ceil_div(n, 16) * 16 * terms * (int64_t)sizeof *job->panels);
     job->row_starts = take(base, &used, (n + 1) * (int64_t)sizeof *job->row_starts);
     job->nearest = take(base, &used, listed * job->top_k * (int64_t)sizeof *job->nearest);
     job->worst = take(base, &used, listed * (int64_t)sizeof *job->worst);
@@ -108,6 +110,7 @@ int nc_fusion_discovery_begin(void *scratch, int64_t n_bytes, int64_t n, int64_t
          */
         .margin = (float)((double)(TERMS + ceil_div(d, TERMS) + 8) * 0x1p-24),
         .kernels = chosen,
+        .stride = chosen->takes_few && n <= TILE ? ceil_div(d, 16) * 16 : 0,
         .n_panels = ceil_div(n, chosen->panel),
         .n_tiles = n_blocks * (n_blocks + 1) / 2,
     };

@@ -20,6 +20,13 @@
  */
 #define TERMS 64
 
+/*
+ * Sums that a similarity of a few rows keeps side by side: term k joins sum k % LANES_OF_FEW, which
+ * runs over TERMS terms, and the sums are added halves upon halves. So it is the same on every
+ * level that fuses multiplications and additions.
+ */
+#define LANES_OF_FEW 16
+
 /* Terms of a row that are packed at a time: some cache lines of it, and of the panel. */
 #define PACK_TERMS 64
 
@@ -31,6 +38,7 @@ typedef struct nc_discovery nc_discovery;
 /* The kernels of one instruction set. */
 typedef struct {
     int64_t panel; /* rows of a full panel; the last one is narrower */
+    int takes_few; /* whether the rows of a single tile are better not packed into panels */
     void (*pack)(const nc_discovery *, int64_t);
     int64_t (*find_pairs)(const nc_discovery *, int64_t, int64_t, int32_t *, int32_t *, float *);
     void (*find_nearest)(const nc_discovery *, int64_t, int64_t);
@@ -47,6 +55,7 @@ struct nc_discovery {
 
     double *norms;         /* [n] */
     float *panels;         /* normalised rows, panel by panel: [term][row of the panel] */
+    int64_t stride;        /* 0, or that of normalised rows that lie in panels one by one */
     int64_t *row_starts;   /* [n + 1]: pairs of each row, then where each row's next pair goes */
     uint64_t *nearest;     /* [n, top_k] heaps of keys, the worst on top */
     uint64_t *worst;       /* [n]: the key on top of a full heap, else 0 */
