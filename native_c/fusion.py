@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from native_c import backend
-from native_c.arrays import as_array, require_between, require_finite, require_shape
+from native_c.arrays import (
+    FLOAT32,
+    INT32,
+    INT64,
+    as_array,
+    require_between,
+    require_finite,
+    require_shape,
+)
 from native_c.errors import InvalidArgument, OutOfMemory
 from native_c.scalars import as_flag, as_float, as_whole
 
@@ -57,14 +65,14 @@ def connection_discovery(
     """
     rows = _as_embeddings(embeddings)
     num_windows = rows.shape[0]
-    codes = as_array("modalities", modalities, np.int32, 1)
+    codes = as_array("modalities", modalities, INT32, 1)
     require_shape("modalities", codes, (num_windows,), "the rows of embeddings")
     if timestamps_ms is not None:
-        timestamps_ms = as_array("timestamps_ms", timestamps_ms, np.int64, 1)
+        timestamps_ms = as_array("timestamps_ms", timestamps_ms, INT64, 1)
         require_shape("timestamps_ms", timestamps_ms, (num_windows,), "the rows of embeddings")
     threshold = as_float("threshold", threshold, -1, 1)
     most = _as_count(top_k, num_windows)
-    time_scale_ms = as_float("time_scale_ms", time_scale_ms, low=0)
+    time_scale_ms = as_float("time_scale_ms", time_scale_ms, 0)
     if time_scale_ms == 0:
         raise InvalidArgument(f"time_scale_ms: {time_scale_ms}, expected a number above 0")
     counted = codes if as_flag("cross_modal_only", cross_modal_only) else None
@@ -130,7 +138,7 @@ def _discover(
 
 
 def _as_embeddings(value: object) -> NDArray[np.float32]:
-    embeddings = as_array("embeddings", value, np.float32, 2)
+    embeddings = as_array("embeddings", value, FLOAT32, 2)
     if embeddings.shape[1] == 0:
         raise InvalidArgument(
             f"embeddings: shape {list(embeddings.shape)}, expected at least one column"

@@ -1,6 +1,5 @@
 """Drives kernels, those that return at once and those that work in steps, in one way."""
 
-import contextlib
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -17,7 +16,7 @@ def run(outcome: Outcome, on_progress: Callable[[float], object] | None = None) 
     """
     if not isinstance(outcome, Generator):
         return outcome
-    with contextlib.closing(outcome):
+    try:
         while True:
             try:
                 progress = next(outcome)
@@ -25,3 +24,5 @@ def run(outcome: Outcome, on_progress: Callable[[float], object] | None = None) 
                 return end.value  # type: ignore[no-any-return]
             if on_progress is not None:
                 on_progress(progress)
+    finally:
+        outcome.close()

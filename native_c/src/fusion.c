@@ -104,11 +104,11 @@ int nc_fusion_discovery_begin(void *scratch, int64_t n_bytes, int64_t n, int64_t
         .top_k = top_k,
         .threshold = threshold,
         /*
-         * |sums - exact| <= (2 roundings to normalise + TERMS (twice without fused operations is
+         * |sums - exact| <= (4 roundings to normalise + TERMS (twice without fused operations is
          * one more) + one per sum of sums + 1 to round the exact one) * 2^-24, because the sum of
          * |x y| is at most 1; the rest covers the margin's own additions.
          */
-        .margin = (float)((double)(TERMS + ceil_div(d, TERMS) + 8) * 0x1p-24),
+        .margin = (float)((double)(TERMS + ceil_div(d, TERMS) + 10) * 0x1p-24),
         .kernels = chosen,
         .stride = chosen->takes_few && n <= TILE ? ceil_div(d, 16) * 16 : 0,
         .n_panels = ceil_div(n, chosen->panel),

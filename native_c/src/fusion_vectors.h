@@ -33,6 +33,24 @@ NC_INLINE float least(float a, float b) {
 }
 
 /*
+ * What turns the terms of a row into those of its unit vector: two factors, the first a power of
+ * two, so that float32 holds the other for any row, and rows that differ by a power of two alone
+ * come to the same bits. A row of zeros stays zeros.
+ */
+typedef struct {
+    float first, second;
+} nc_scale;
+
+NC_INLINE nc_scale scale_of(double norm) {
+    float first = norm < 0x1p-62 ? 0x1p64f : norm > 0x1p62 ? 0x1p-64f : 1.0f;
+    return (nc_scale){first, norm > 0 ? (float)(1 / (norm * (double)first)) : 0.0f};
+}
+
+NC_INLINE float scaled_by(nc_scale scale, float term) {
+    return term * scale.first * scale.second;
+}
+
+/*
  * Sum of products in float64. A product of two floats is exact there, so only the order of the sums
  * counts, and 16 partial sums fix it.
  */
