@@ -181,7 +181,7 @@ class Channel(stock.Channel):
 
     def _credit(self) -> int:
         """Return how many more messages the consumer takes."""
-        if not self.qos.can_consume():
+        if not (self._reserved_queues and self.qos.can_consume()):
             return 0
         # Celery's `worker_disable_prefetch` puts a rule of its own here, which knows no number.
         if "can_consume" in vars(self.qos):
@@ -289,6 +289,11 @@ class Channel(stock.Channel):
         """Renew the lease by a thread, for a reader without event loop."""
         if self.inbox is not None:
             self.inbox.keep()
+
+    def close(self) -> None:
+        """Close the channel."""
+        super().close()
+        self.leave()
 
     def leave(self) -> None:
         """Leave the inbox, once nobody reads from this channel any more."""

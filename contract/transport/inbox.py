@@ -74,7 +74,7 @@ class Inbox:
         self._digests: dict[str, str] = {}
         self._acks: deque[str] = deque()
         self._unreturned: dict[str, str] = {}
-        self._has_lease = False
+        self._has_lease = self._was_used = False
         self._next_number = 1
         self._keeper: threading.Thread | None = None
         self._is_closed = threading.Event()
@@ -121,11 +121,11 @@ class Inbox:
         acks = self._waiting_acks()
         digests = [self._digests[tag] for tag in acks if tag in self._digests]
         first, self._next_number = self._next_number, self._next_number + wanted
-        times = (scripts.LEASE_SECONDS, scripts.SILENCE_SECONDS)
         limits = (int(self._has_lease), first, wanted, scripts.MAX_BYTES)
         fields = [digest + fault for digest in digests for fault in _FAULTS]
         keys = [*self._keys, *queues]
-        return Call([len(keys), *keys, self.name, *times, *limits, len(acks), *acks, *fields], acks)
+        self._was_used = True
+        return Call([len(keys), *keys, self.name, *limits, len(acks), *acks, *fields], acks)
 
     def undo(self, call: Call) -> None:
         """Note that nobody knows what became of a call: its acknowledgements are sent again."""
@@ -204,7 +204,7 @@ class Inbox:
         That may be entries whose reply was lost on the way. Raises `LeaseLost` where entries that
         somebody here waits to begin have been taken.
         """
-        if not (self._has_lease or self._held):
+        if not self._was_used:
             return
         missing = self.hand_back(self._held)
         waiting = [tag for tag in missing if not _has_started(self._held.pop(tag, None))]
@@ -215,7 +215,7 @@ class Inbox:
         """Put everything `but` some back in order; return those of them that others have taken."""
         self._put_back()
         kept = list(but)
-        missing = self._call_return("but", kept, "", 0 if is_leaving else scripts.LEASE_SECONDS)
+        missing = self._call_return("but", kept, "", is_leaving=is_leaving)
         self._has_lease = not is_leaving
         self._forget(kept)
         return missing
@@ -226,10 +226,10 @@ class Inbox:
             self.hand_back(self._started())
 
     def _call_return(
-        self, mode: str, tags: Sequence[str], fault: str, lease: float = scripts.LEASE_SECONDS
+        self, mode: str, tags: Sequence[str], fault: str, *, is_leaving: bool = False
     ) -> list[str]:
         acks = self._waiting_acks()
-        arguments: list[Any] = [self.name, lease, mode, fault, len(acks), *acks, *tags]
+        arguments: list[Any] = [self.name, int(is_leaving), mode, fault, len(acks), *acks, *tags]
         try:
             missing: Any = self._return(keys=self._keys, args=arguments)
         except BaseException:
@@ -259,7 +259,7 @@ class Inbox:
         Its jobs run on while a worker reconnects. Where the broker is away all of it is left.
         """
         self.on_ack = _nothing
-        if self.is_lost:
+        if self.is_lost or not self._was_used:
             return self.close()
         started = self._started()
         try:

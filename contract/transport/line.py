@@ -74,10 +74,10 @@ class Line:
             self._inbox.undo(self._call)
             self._call = None
         self.arrived.clear()  # in the inbox, from where `settle` puts them back
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.disconnect()
-            self._pool.release(connection)
+        if self.connection is not None:
+            self.connection.disconnect()  # tells the poller, which knows it by this line
+            self._pool.release(self.connection)
+            self.connection = None
 
     def turn(self, *, is_due: bool = False) -> None:
         """Ask for entries where there is room and may be some; `is_due`: ask in any case."""
@@ -139,6 +139,11 @@ class Line:
         call, self._call = self._call, None
         assert call is not None
         self._knows_script = True
+        if time.monotonic() - self._called_at > scripts.LEASE_SECONDS:
+            # This process or the broker stood still, and others may have these entries by now. A
+            # new connection settles it.
+            self.drop()
+            raise redis.ConnectionError("an answer came when the lease may have run out")
         entries, is_empty = self._inbox.take(answer, call)
         if self._wanted:
             self._may_find = not is_empty

@@ -49,7 +49,9 @@ class Poller(stock.MultiChannelPoller):
             return super().on_readable(fileno)
         # Whether or not there is room: what is not read would be told again and again.
         channel.read_inbox()
-        return self._deliver(channel)
+        if not self._deliver(channel):
+            raise Empty
+        return None
 
     def handle_event(self, fileno: int, event: int) -> Any:
         """Answer an event of a connection; an error shows when it is read."""
@@ -57,15 +59,11 @@ class Poller(stock.MultiChannelPoller):
             event = READ
         return super().handle_event(fileno, event)
 
-    def _deliver(self, channel: Any) -> None:
-        if not channel.deliver(only_one=self._loop is None):
-            raise Empty
+    def _deliver(self, channel: Any) -> bool:
+        was_any: bool = channel.deliver(only_one=self._loop is None)
         if self._loop is not None and channel.line is not None and channel.line.arrived:
-            self._loop.call_soon(self._deliver_rest, channel)
-
-    def _deliver_rest(self, channel: Any) -> None:
-        if channel.line is not None and channel.line.arrived:
-            self._deliver(channel)
+            self._loop.call_later(0, self._deliver, channel)
+        return was_any
 
     def acknowledged(self) -> None:
         """See to it that an acknowledgement leaves soon. Any thread may call this."""
@@ -80,7 +78,7 @@ class Poller(stock.MultiChannelPoller):
     def _flush(self) -> None:
         self._is_flush_due = False
         for channel in list(self._channels):
-            channel.turn()
+            channel.turn(is_due=channel.inbox is not None and channel.inbox.has_acks)
 
     # --- Without an event loop ---
 

@@ -31,10 +31,21 @@ RETURNED: Final = ":returned"
 #: Seconds after the last fault for which counts are kept.
 _COUNTS_SECONDS: Final = 7 * 24 * 3600
 
-_HEAD: Final = """#!lua flags=allow-oom
+_HEAD: Final = f"""#!lua flags=allow-oom
 local leases, counts = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+
+local function renew(worker)
+  local lease, silence = {LEASE_SECONDS}, {SILENCE_SECONDS}
+  local latest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
+  if latest and now - (tonumber(latest) - lease) > silence then
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now + silence)) do
+      redis.call('ZADD', leases, now + silence, each)
+    end
+  end
+  redis.call('ZADD', leases, now + lease, worker)
+end
 """
 
 #: An entry's tag is its number, a blank and the key of its queue.
@@ -66,9 +77,9 @@ end
 
 #: Acknowledges, renews the worker's lease and takes entries from the right of the first queues.
 #:
-#: KEYS: leases, counts, inbox, queues as they are preferred. ARGV: worker; seconds of a lease and
-#: of a silence; 1 where the worker should have a lease; number of the first tag; entries and bytes
-#: that it may take; number of acknowledgements, these, and fields of the counts to forget.
+#: KEYS: leases, counts, inbox, queues as they are preferred. ARGV: worker; 1 where it should have a
+#: lease; number of the first tag; entries and bytes that it may take; number of acknowledgements,
+#: these, and fields of the counts to forget.
 #:
 #: Returns 0 alone where the lease ran out and another worker has taken the inbox; else 1, 1 where
 #: another's lease has run out, 1 where all queues are empty, faults of queues, and the entries:
@@ -79,22 +90,15 @@ end
 RESERVE: Final = (
     _HEAD
     + """
-local inbox, worker, lease, silence = KEYS[3], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local next, wanted, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local acks = tonumber(ARGV[8])
+local inbox, worker = KEYS[3], ARGV[1]
+local next, wanted, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local acks = tonumber(ARGV[6])
 
-if ARGV[4] == '1' and not redis.call('ZSCORE', leases, worker) then return {0} end
+if ARGV[2] == '1' and not redis.call('ZSCORE', leases, worker) then return {0} end
+renew(worker)
 
-local latest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
-if latest and now - (tonumber(latest) - lease) > silence then
-  for _, each in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now + silence)) do
-    redis.call('ZADD', leases, now + silence, each)
-  end
-end
-redis.call('ZADD', leases, now + lease, worker)
-
-if acks > 0 then redis.call('HDEL', inbox, unpack(ARGV, 9, 8 + acks)) end
-if #ARGV > 8 + acks then redis.call('HDEL', counts, unpack(ARGV, 9 + acks)) end
+if acks > 0 then redis.call('HDEL', inbox, unpack(ARGV, 7, 6 + acks)) end
+if #ARGV > 6 + acks then redis.call('HDEL', counts, unpack(ARGV, 7 + acks)) end
 
 local entries, faults, is_counted = {}, {}, redis.call('EXISTS', counts) == 1
 local function take(raw, queue)
@@ -131,16 +135,16 @@ return {1, #late, is_empty and 1 or 0, faults, entries}
 
 #: Puts entries of a worker back at the front of their queues, in the order in which it took them.
 #:
-#: KEYS: leases, counts, inbox. ARGV: worker; seconds of a lease, 0 where it needs none any more;
-#: `these` or `but`; the fault to count, or ""; number of acknowledgements, these, and the tags to
-#: put back, or not to.
+#: KEYS: leases, counts, inbox. ARGV: worker; 1 where it leaves and needs no lease any more; `these`
+#: or `but`; the fault to count, or ""; number of acknowledgements, these, and the tags to put back,
+#: or not to.
 #:
 #: Returns the tags of `but` that are not in the inbox: another worker has taken them.
 RETURN: Final = (
     _HEAD
     + _PUT_BACK
     + """
-local inbox, worker, lease, mode, fault = KEYS[3], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local inbox, worker, is_leaving, mode, fault = KEYS[3], ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4]
 local acks = tonumber(ARGV[5])
 if acks > 0 then redis.call('HDEL', inbox, unpack(ARGV, 6, 5 + acks)) end
 
@@ -158,8 +162,8 @@ else
     if not is_kept[tag] then others[#others + 1] = tag end
   end
   put_back(inbox, others, fault)
-  if tonumber(lease) > 0 then
-    redis.call('ZADD', leases, now + tonumber(lease), worker)
+  if not is_leaving then
+    renew(worker)
   elseif redis.call('EXISTS', inbox) == 0 then
     redis.call('ZREM', leases, worker)
   end
