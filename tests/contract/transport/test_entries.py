@@ -1,87 +1,29 @@
-"""Our transport: entries of a queue that are no messages, addresses, and what monitors see."""
+"""Entries of a queue that are no messages, and messages of which little is right."""
 
-import base64
-import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
-from celery import Celery
-from kombu.entity import Exchange, Queue
-from kombu.messaging import Consumer
-from kombu.transport.redis import Transport as StockTransport
 
-from contract import transport
-from contract.dead_letters import DeadLetter, DeadLetters
 from contract.deployment import Deployment
-from contract.transport import Amqp, Channel, Connection, Transport
 from gristmill.server import EmbeddedServer
-
-QUEUE = "entries"
-
-
-def entry(**changes: Any) -> dict[str, Any]:
-    """Return a queue's entry as kombu writes it, changed as told."""
-    message: dict[str, Any] = {
-        "body": base64.b64encode(b'"body"').decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"task": "mcts.ucb1_selection", "id": "7"},
-        "properties": {
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": QUEUE},
-            "delivery_tag": str(uuid.uuid4()),
-            "body_encoding": "base64",
-        },
-    }
-    properties = {**message["properties"], **changes.pop("properties", {})}
-    return {**message, "properties": properties, **changes}
-
-
-class Reader:
-    """A consumer that reads a queue as a worker's does."""
-
-    def __init__(self, server: EmbeddedServer, prefix: str) -> None:
-        self.deployment = deployment = Deployment(url=server.url, prefix=prefix)
-        options = {**deployment.transport_options, "brpop_timeout": 1}
-        self.connection = Connection(deployment.broker_url, transport_options=options)
-        self.read: list[Any] = []
-        self.handle: Callable[[Any], None] = self.read.append
-        self.raw = redis.Redis.from_url(server.url)
-        self.key = f"{deployment.prefix}{QUEUE}"
-        queue = Queue(QUEUE, Exchange(QUEUE), routing_key=QUEUE)
-        self.channel = self.connection.channel()
-        self.consumer = Consumer(self.channel, [queue], on_message=self._take, accept=["json"])
-        self.consumer.consume()
-
-    def _take(self, message: Any) -> None:
-        message.ack()
-        self.handle(message)
-
-    def drain(self) -> None:
-        """Read until the entry after the others has come."""
-        self.raw.lpush(self.key, json.dumps(entry(headers={"last": True})))
-        while not any("last" in message.headers for message in self.read):
-            self.connection.drain_events(timeout=5)
-
-    def letters(self) -> list[DeadLetter]:
-        return list(DeadLetters(self.raw, self.deployment).list())
-
-    def close(self) -> None:
-        self.consumer.cancel()
-        self.connection.release()
-        self.raw.close()
+from tests.contract.transport.reading import QUEUE, Reader, entry
 
 
 @pytest.fixture
 def reader(server: EmbeddedServer) -> Iterator[Reader]:
-    reader = Reader(server, f"reader{uuid.uuid4()}:")
+    reader = Reader(Deployment(url=server.url, prefix=f"reader{uuid.uuid4()}:"))
     yield reader
     reader.close()
+
+
+def drain(reader: Reader) -> None:
+    """Read until the entry after the others has come."""
+    reader.raw.lpush(reader.key, json.dumps(entry(headers={"last": True})))
+    reader.drain(lambda: any("last" in message.headers for message in reader.read))
 
 
 def text(value: Any) -> bytes:
@@ -136,7 +78,7 @@ NO_MESSAGES: dict[str, bytes] = {
 def test_an_entry_that_is_no_message_becomes_a_dead_letter(reader, caplog, name: str) -> None:
     reader.raw.lpush(reader.key, NO_MESSAGES[name])
     with caplog.at_level(logging.ERROR, "contract.transport"):
-        reader.drain()
+        drain(reader)
     assert len(reader.read) == 1
     assert "an entry of queue entries is not a message" in caplog.text
     assert len(caplog.text) < 1000
@@ -168,13 +110,13 @@ ODD_MESSAGES = {
 @pytest.mark.parametrize("name", ODD_MESSAGES)
 def test_a_message_with_an_odd_body_is_delivered_to_fail_where_it_is_read(reader, name) -> None:
     reader.raw.lpush(reader.key, text(ODD_MESSAGES[name]))
-    reader.drain()
+    drain(reader)
     assert len(reader.read) == 2
 
 
 def test_a_good_message_is_read_as_ever(reader: Reader) -> None:
     reader.raw.lpush(reader.key, text(entry()))
-    reader.drain()
+    drain(reader)
     message, _ = reader.read
     assert message.body == b'"body"'
     assert message.decode() == "body"
@@ -188,7 +130,7 @@ def test_an_error_of_whoever_reads_is_not_taken_for_the_messages(reader: Reader,
     reader.handle = fail
     reader.raw.lpush(reader.key, text(entry()))
     with pytest.raises(ValueError, match="of the reader"):
-        reader.drain()
+        drain(reader)
     assert "not a message" not in caplog.text
 
 
@@ -199,56 +141,4 @@ def test_a_queue_of_another_type_is_told_and_left_alone(reader: Reader, caplog) 
     assert "WRONGTYPE" in caplog.text
     assert "not a message" not in caplog.text
     reader.raw.delete(reader.key)
-    reader.drain()
-
-
-def test_what_a_lost_connection_held_comes_again_once_the_broker_is_back() -> None:
-    with EmbeddedServer(append_only=True) as server:
-        first = Reader(server, "lost:")
-        held: list[Any] = []
-        first.consumer.on_message = held.append
-        first.raw.lpush(first.key, text(entry()))
-        while not held:
-            first.connection.drain_events(timeout=5)
-        server.kill()
-        # As Celery's consumer does when its connection breaks.
-        for close in (first.connection.collect, first.connection.close):
-            with contextlib.suppress(redis.ConnectionError):
-                close()
-        server.start()
-        second = Reader(server, "lost:")
-        second.drain()
-        assert [message.headers["id"] for message in second.read[:1]] == ["7"]
-        held[0].ack()  # of no more use, and no harm
-        second.close()
-        first.raw.close()
-
-
-@pytest.mark.parametrize("url", ["redis://h/1", "rediss://h/1", "unix:///run/r.sock"])
-def test_our_transport_is_the_one_that_is_used(url: str) -> None:
-    deployment = Deployment(url=url)
-    app = Celery(amqp=Amqp, set_as_current=False, broker=deployment.broker_url)
-    connection = app.connection_for_write()
-    assert type(connection) is Connection
-    assert type(connection.transport) is Transport
-    assert connection.transport.Channel is Channel
-    assert issubclass(Transport, StockTransport)
-    again = connection.clone()  # as pools and failover make them
-    assert type(again.transport) is Transport
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://:pw@h:7/1", "redis://:**@h:7/1"),
-        ("rediss://:pw@h:7/1", "rediss://:**@h:7/1"),
-        ("unix://:pw@/run/r.sock?db=1", "redis+socket://:**@/run/r.sock"),
-    ],
-)
-def test_monitors_see_the_redis_that_it_is(url: str, shown: str) -> None:
-    assert Connection(Deployment(url=url).broker_url).as_uri() == shown
-
-
-def test_queues_say_what_flower_reads() -> None:
-    queue = transport.queue("mcts")
-    assert (queue.name, queue.exchange.name, queue.routing_key) == ("mcts", "mcts", "mcts")
+    drain(reader)
