@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -52,7 +53,7 @@ class Stand:
 
     def waiting(self) -> list[str]:
         """Return the ids that wait in the queue, the next one first."""
-        entries = self.raw.lrange(f"{self.prefix}celery", 0, -1)
+        entries: Any = self.raw.lrange(f"{self.prefix}celery", 0, -1)
         return [entry.decode().split('"id": "')[1][:36] for entry in reversed(entries)]
 
 
@@ -108,8 +109,8 @@ def test_a_job_of_a_killed_parent_runs_again_within_six_seconds(stand: Stand) ->
     with stand.worker(), stand.worker(), stand.client() as client:
         job = stand.send(client, 2, "job")
         wait_until(lambda: stand.starts("job") == 1, 10)
-        child = psutil.Process(int(stand.raw.get(f"{stand.prefix}job:pid")))
-        os.kill(child.ppid(), signal.SIGKILL)
+        child: Any = stand.raw.get(f"{stand.prefix}job:pid")
+        os.kill(psutil.Process(int(child)).ppid(), signal.SIGKILL)
         wait_until(lambda: stand.starts("job") == 2, 6)
         assert done(client, [job])
         wait_until(lambda: stand.held() == 0, 3)

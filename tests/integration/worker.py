@@ -69,11 +69,13 @@ class Worker:
 
     def family(self) -> list[psutil.Process]:
         """Return every process of the worker that lives."""
-        return [
-            process
-            for process in psutil.process_iter()
-            if process.status() != psutil.STATUS_ZOMBIE and _session(process.pid) == self.pid
-        ]
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and _session(process.pid) == self.pid
+        except psutil.NoSuchProcess:  # it ended meanwhile
+            return False
 
     def children(self) -> list[psutil.Process]:
         """Return the pool's processes."""

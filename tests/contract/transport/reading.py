@@ -91,6 +91,10 @@ class Reader:
         """Return the ids of the jobs that were read."""
         return [message.headers.get("id") for message in self.read]
 
+    def has_read(self, job_id: str) -> bool:
+        """Say whether a job was read."""
+        return job_id in self.ids()
+
     def waiting(self, queue: str = QUEUE) -> list[str]:
         """Return the ids of the jobs that wait, the next one first."""
         entries = self.raw.lrange(f"{self.deployment.prefix}{queue}", 0, -1)

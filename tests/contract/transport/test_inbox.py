@@ -1,6 +1,7 @@
 """The inbox in Redis: reserving, leases, recovery, giving back; against the keys themselves."""
 
 import hashlib
+import math
 import time
 import uuid
 from typing import Any
@@ -34,7 +35,7 @@ class Place:
         self.raw = redis.Redis.from_url(server.url)
         self.queue, self.low = (f"{self.deployment.prefix}{name}" for name in ("q", LOW))
 
-    def inbox(self) -> Inbox:
+    def inbox(self) -> Any:
         return Inbox(self.raw, self.deployment)
 
     def push(self, *entries: str, queue: str = "") -> None:
@@ -43,16 +44,18 @@ class Place:
 
     def waiting(self, queue: str = "") -> list[str]:
         """Return what waits in a queue, in the order in which it will be taken."""
-        return [entry.decode() for entry in reversed(self.raw.lrange(queue or self.queue, 0, -1))]
+        entries: Any = self.raw.lrange(queue or self.queue, 0, -1)
+        return [entry.decode() for entry in reversed(entries)]
 
     def held(self, inbox: Inbox) -> list[bytes]:
-        return sorted(self.raw.hvals(inbox.key))
+        values: Any = self.raw.hvals(inbox.key)
+        return sorted(values)
 
-    def lease(self, inbox: Inbox) -> float | None:
-        """Return the seconds that a lease has left."""
-        expiry = self.raw.zscore(self.deployment.leases_key, inbox.name)
+    def lease(self, inbox: Inbox) -> float:
+        """Return the seconds that a lease has left; NaN for one that is not there."""
+        expiry: Any = self.raw.zscore(self.deployment.leases_key, inbox.name)
         seconds, microseconds = self.raw.time()
-        return None if expiry is None else expiry - seconds - microseconds / 1e6
+        return math.nan if expiry is None else expiry - seconds - microseconds / 1e6
 
     def expire(self, inbox: Inbox) -> None:
         """Let a lease run out, while others have renewed theirs."""
@@ -154,7 +157,7 @@ def test_recovery_puts_a_dead_workers_jobs_in_front_in_their_order_and_counts_it
         for entry in (b"a", b"b", b"l1")
     }
     assert not place.raw.exists(dead.key)
-    assert place.lease(dead) is None
+    assert math.isnan(place.lease(dead))
     again = living.reserve([place.queue], 1)
     assert [(entry.raw, entry.lost, entry.returned) for entry in again] == [(b"a", 0, 1)]
 
@@ -324,7 +327,7 @@ def test_leaving_hands_back_what_waits_and_the_next_channel_goes_on_with_the_res
     inbox.leave((place.queue,))
     assert place.waiting() == ["b", "c"]
     assert place.held(inbox) == [b"a"]
-    assert Inbox.adopt((place.queue,)) is inbox
+    assert id(Inbox.adopt((place.queue,))) == id(inbox)
     assert Inbox.adopt((place.queue,)) is None
     inbox.settle()
     inbox.acknowledge(running.tag)
@@ -332,7 +335,7 @@ def test_leaving_hands_back_what_waits_and_the_next_channel_goes_on_with_the_res
     assert Inbox.adopt((place.queue,)) is None
     assert place.waiting() == ["b", "c"]
     assert place.held(inbox) == []
-    assert place.lease(inbox) is None
+    assert math.isnan(place.lease(inbox))
 
 
 def test_leaving_without_the_broker_leaves_all_to_the_next_channel(place: Place) -> None:
@@ -344,7 +347,7 @@ def test_leaving_without_the_broker_leaves_all_to_the_next_channel(place: Place)
     inbox.leave((place.queue,))
     inbox._return = put_back
     assert len(place.held(inbox)) == 2
-    assert Inbox.adopt((place.queue,)) is inbox
+    assert id(Inbox.adopt((place.queue,))) == id(inbox)
     inbox.settle()
     assert place.waiting() == ["b"]
     assert place.held(inbox) == [b"a"]

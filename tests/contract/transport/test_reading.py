@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -177,7 +178,12 @@ def test_consumers_that_do_not_acknowledge_and_fanout_stay_kombus(deployment: De
     reader = Reader(deployment)
     news = Queue("news", Exchange("news", type="fanout"), routing_key="")
     heard: list[Any] = []
-    listener = reader.connection.Consumer([news], on_message=lambda m: (heard.append(m), m.ack()))
+
+    def hear(message: Any) -> None:
+        heard.append(message)
+        message.ack()
+
+    listener = reader.connection.Consumer([news], on_message=hear)
     listener.consume()
     silent = reader.connection.Consumer([Queue("replies")], on_message=heard.append, no_ack=True)
     silent.consume()
@@ -258,7 +264,7 @@ def test_who_slept_too_long_is_told_and_begins_anew(deployment: Deployment) -> N
 def test_a_server_that_forgets_its_scripts_is_told_them_again(reader: Reader) -> None:
     for job_id in ("0", "1", "2"):
         reader.push(job_id)
-        reader.drain(lambda job_id=job_id: job_id in reader.ids())
+        reader.drain(partial(reader.has_read, job_id))
         reader.raw.script_flush()
 
 
@@ -294,12 +300,17 @@ def test_in_an_event_loop_entries_come_by_the_bell_and_acks_leave_soon(deploymen
     reader.connection.transport.register_with_event_loop(reader.connection.connection, hub)
     asked: list[int] = []
     ask = reader.channel.line._ask
-    reader.channel.line._ask = lambda wanted: (asked.append(wanted), ask(wanted))
+
+    def count(wanted: int) -> None:
+        asked.append(wanted)
+        ask(wanted)
+
+    reader.channel.line._ask = count
     run(hub, lambda: asked)
     for job_id in map(str, range(20)):
         reader.push(job_id)
         # In less than it takes from one look to the next.
-        run(hub, lambda job_id=job_id: job_id in reader.ids(), seconds=0.8)
+        run(hub, partial(reader.has_read, job_id), seconds=0.8)
     run(hub, lambda: reader.held() == 0)
     assert len(asked) < 60
     reader.close()
