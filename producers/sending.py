@@ -21,6 +21,9 @@ _PROBE_SECONDS: Final = 1.0
 #: Seconds that an answer gets even where time is up.
 _LEAST_SECONDS: Final = 1.0
 
+#: Bytes of an entry that are worth a second more: on a slow network, and making it is paid, too.
+_BYTES_PER_SECOND: Final = 1e7
+
 
 class NotSent(Exception):
     """Raised when the broker does not say that it has an entry; its cause is the last error."""
@@ -35,7 +38,7 @@ class NotSent(Exception):
 class Sender:
     """Puts entries into queues through a client's connections. Threads may share it.
 
-    `until` is when a call gives up, by `time.monotonic()`.
+    `until` is when a call gives up, by `time.monotonic()`; a large entry gets more.
     """
 
     def __init__(self, client: "redis.Redis", max_connections: int) -> None:
@@ -49,6 +52,7 @@ class Sender:
 
     def send(self, queue_key: str, *entries: str, until: float) -> None:
         """Put entries into a queue, all or none; raises `NotSent`."""
+        until += sum(map(len, entries)) / _BYTES_PER_SECOND
         self._try(lambda line: line.write(("LPUSH", queue_key, *entries)), until)
 
     def send_once(
@@ -87,7 +91,7 @@ class Sender:
                     raise done[1]
                 return value
 
-        return self._try(act, until)
+        return self._try(act, until + len(entry) / _BYTES_PER_SECOND)
 
     def _try(self, act: "Callable[[_Line], T]", until: float) -> T:
         """Do `act` on a connection, again on a new one where that broke, until time is up."""
@@ -163,8 +167,7 @@ class _Line:
         return self.read(*commands)
 
     def _answer(self) -> Any:
-        # A connection's own patience begins anew with each answer. Some is left in any case, for a
-        # large entry may have taken all the time.
+        # A connection's own patience begins anew with each answer. Some is left in any case.
         patience = max(_LEAST_SECONDS, self._until - time.monotonic())
         if not self._connection.can_read(timeout=patience):
             raise redis.TimeoutError("no answer in time")

@@ -13,11 +13,13 @@ import redis
 from contract.errors import BrokerUnavailable, JobCancelled, ResultTimeout
 from contract.results import Answer
 from gristmill.server import EmbeddedServer, free_port
-from producers import Client, Job, mcts, sending
+from producers import Client, Job, analytics, mcts, sending
 from producers import process as process_module
+from producers.process import Process
 from tests.producers.proxy import Proxy
 
 OPERATION = mcts.ucb1_selection
+STATISTICS = analytics.basic_statistics
 REQUEST = OPERATION.build(visits=[[1, 2]], value_sums=[[0.5, 1.0]], parent_visits=[3])
 ANSWER = {
     "backend": "fallback",
@@ -259,6 +261,18 @@ def test_a_submit_to_a_broker_that_pauses_ends_in_time(server: EmbeddedServer) -
             client.submit(OPERATION, REQUEST)
         assert time.monotonic() - started < 2.5
         raw.client_unpause()
+
+
+def test_a_large_message_gets_the_time_that_it_takes(server: EmbeddedServer, monkeypatch) -> None:
+    monkeypatch.setattr(sending, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(Process, "until", staticmethod(time.monotonic))  # no time but for its size
+    values = np.zeros(3_000_000)
+    with Client(server.url) as client, redis.Redis.from_url(server.url) as raw:
+        client.job(OPERATION, "some").status()
+        client._here()._clock.now()
+        client.submit(STATISTICS, STATISTICS.build(values))
+        client.submit(STATISTICS, STATISTICS.build(values), idempotency_key="large")
+        assert raw.llen("analytics") == 2
 
 
 def test_threads_that_submit_into_silence_all_end_in_time(road, monkeypatch) -> None:
