@@ -19,6 +19,30 @@ def add(left: float, right: float) -> float:
     return left + right
 
 
+@app.task(name="user.total")
+def total(parts: list[float]) -> float:
+    """End a chord."""
+    return sum(parts)
+
+
+@app.task(name="user.fail")
+def fail(*_: object) -> None:
+    raise ValueError("as it should")
+
+
+@app.task(name="user.flaky", bind=True, max_retries=2)
+def flaky(self) -> int:
+    """Succeed at the second try."""
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return self.request.retries
+
+
+@app.task(name="user.silent", ignore_result=True)
+def silent() -> str:
+    return "nobody asks"
+
+
 @app.task(name="user.mean_of")
 def mean_of(result: dict) -> float:
     """Take what an operation of ours returned, as the next task of a chain."""
