@@ -8,6 +8,7 @@ import numpy as np
 
 from contract.dead_letters import DeadLetters
 from contract.errors import GristmillError
+from contract.operation import Job
 from producers import Client, mcts
 from tests.chaos.events import Kind
 from tests.chaos.ledger import percentile
@@ -26,8 +27,9 @@ DEATHS: Final = {
     "stack": "stack overflow in C",
 }
 
-#: The exploration weight of `tests.chaos.tasks.CRASHING`; that module is for workers alone.
+#: `CRASHING` and `DEADLY` of tests/chaos/tasks.py, which is for workers alone.
 _CRASHING: Final = 1234.5
+_DEADLY: Final = 4321.5
 
 #: Most times that a poison job may begin.
 _MOST_RUNS: Final = 2
@@ -124,25 +126,22 @@ class Poison(Scenario):
         return faults
 
     def _batch(self, client: Client, runs: int) -> Row:
-        """Send batches in which one item of many crashes the kernel."""
-        wrong = []
+        """Send batches in which one item crashes the C kernel, and one ends every process."""
         explorations = [1.0] * 20
-        explorations[7] = _CRASHING
+        explorations[7], explorations[13] = _CRASHING, _DEADLY
+        wrong = []
         for _ in range(runs):
             requests = [
                 mcts.ucb1_selection.build(**_NODES, exploration=value) for value in explorations
             ]
-            for count, job in enumerate(client.submit_many(mcts.ucb1_selection, requests)):
-                try:
-                    result = job.result(timeout=_SECONDS)
-                except GristmillError as error:
-                    wrong.append(type(error).__name__)
-                    continue
-                if (result.backend == "fallback") is not (explorations[count] == _CRASHING):
-                    wrong.append(f"backend {result.backend} for item {count}")
+            jobs = client.submit_many(mcts.ucb1_selection, requests)
+            for job, value in zip(jobs, explorations, strict=True):
+                expected = {_CRASHING: "fallback", _DEADLY: "InternalError"}.get(value, "compiled")
+                if (found := _outcome(job)) != expected:
+                    wrong.append(f"{found} for {expected}")
         return self.row(
-            "a batch whose process dies is split: every item is answered, one by the NumPy twin",
-            "one item of 20 crashes a kernel",
+            "a batch whose process dies is split: it loses only the item that ends every process",
+            "of 20 items one crashes the C kernel, one ends any process",
             runs,
             f"wrong {len(wrong)} of {runs * len(explorations)}"
             f"{'; ' if wrong else ''}{', '.join(sorted(set(wrong)))}",
@@ -172,3 +171,11 @@ class Poison(Scenario):
             f"{'; ' if wrong else ''}{', '.join(sorted(set(wrong)))}",
             not wrong,
         )
+
+
+def _outcome(job: Job[Any]) -> str:
+    """Return the backend that answered, or the name of the error."""
+    try:
+        return str(job.result(timeout=_SECONDS).backend)
+    except GristmillError as error:
+        return type(error).__name__

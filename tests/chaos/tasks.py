@@ -10,13 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 import native_c.compiled.mcts as compiled
+from native_c import mcts
 from tests.chaos import recorder
 from workers import app
 
 __all__ = ["recorder"]
 
-#: An exploration weight that makes our C kernel crash, as a fault in it would.
+#: An exploration weight that makes our C kernel crash, as a fault in it would, and one that no
+#: process survives, whatever computes.
 CRASHING: Final = 1234.5
+DEADLY: Final = 4321.5
 
 
 @app.task(name="chaos.series")
@@ -62,13 +65,20 @@ _DEATHS: Final = {
 }
 
 
-_sound = compiled.ucb1_selection
+_facade, _kernel = mcts.ucb1_selection, compiled.ucb1_selection
+
+
+def _deadly(*args: Any, **kwargs: Any) -> Any:
+    if kwargs.get("exploration") == DEADLY:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _facade(*args, **kwargs)
 
 
 def _crashing(*args: Any, **kwargs: Any) -> Any:
     if CRASHING in [value for value in (*args, *kwargs.values()) if isinstance(value, float)]:
         ctypes.string_at(0)
-    return _sound(*args, **kwargs)
+    return _kernel(*args, **kwargs)
 
 
+mcts.ucb1_selection = _deadly
 compiled.ucb1_selection = _crashing
