@@ -1,5 +1,7 @@
 """A scenario: one chapter of the sheet, from an empty stand to its rows."""
 
+import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from tests.chaos.ledger import (
 )
 from tests.chaos.load import Load
 from tests.chaos.sheet import Row
-from tests.chaos.stand import Fsync, Side, Stand
+from tests.chaos.stand import Fsync, Side, Stand, wait_until
 
 #: Jobs that one producer's load has ended before the first blow.
 _WARM: Final = 100
@@ -106,10 +108,21 @@ class UnderLoad(Scenario):
             for _ in range(self.runs[short]):
                 fault.wait()
                 blows.append(fault.strike(stand))
+            self._await_all(stand, blows[-1])
             load.reach(max(self.jobs[short], len(load.accepted) + _WARM))
             load.stop()
             found = load.drain()
             return self._rows(stand, load, blows, found)
+
+    def _await_all(self, stand: Stand, blow: Blow) -> None:
+        """Keep the load up until each worker has ended a job after the last blow, or is late."""
+        names = list(stand.workers)
+        with contextlib.suppress(TimeoutError):
+            wait_until(
+                lambda: math.inf not in resumptions(stand.read(), blow, names),
+                self.within + 1,
+                every=0.1,
+            )
 
     def _rows(self, stand: Stand, load: Load, blows: Sequence[Blow], found: Audit) -> list[Row]:
         ours = self.side == "ours"
