@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ORACLES := .venv-oracles
+NODE := .venv-node
 BENCH := .venv-bench
 FAMILY ?=
 TESTS ?= tests
@@ -107,6 +108,19 @@ test-compiled test-fallback: test-%: build
 .PHONY: test-browser
 test-browser: build ## Drive Flower's pages in headless Chromium (Debian: apt-get install chromium)
 	@$(PY) -m pytest -m browser tests/browser
+
+# Without celery-node all the rest is tested; with CI set it has to be there.
+.PHONY: test-compat
+test-compat: build ## Run the same scenarios on stock Celery and on ours: what works there works here
+	@$(STOPWATCH) { .ci/need node && $(MAKE) --no-print-directory $(NODE)/.locked; } || { \
+	  echo "*** NOT TESTED: celery-node, the client for Node ***" >&2; test -z "$$CI"; }; \
+	$(PY) -m pytest -m compat tests/compat
+
+# celery-node, as its lock has it, with no script of any package run.
+$(NODE)/.locked: tests/compat/node/package.json tests/compat/node/package-lock.json
+	@mkdir -p $(NODE) && cp $^ $(NODE)/
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 .PHONY: test-deploy
 test-deploy: build ## Do the steps of deploy/Dockerfile and run the services of docker-compose.yml here
@@ -270,4 +284,4 @@ clean: ## Remove what the build and the tools left behind
 
 .PHONY: distclean
 distclean: clean ## The same, and the environments
-	@rm -rf $(VENV) $(BENCH) $(ORACLES)
+	@rm -rf $(VENV) $(BENCH) $(ORACLES) $(NODE)

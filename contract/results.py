@@ -152,11 +152,17 @@ class Backend(RedisBackend):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """End a job as cancelled and, where the end counts, do what follows from it."""
+        """End a job as cancelled and, where the end counts, do what follows from it.
+
+        The revoke command ends a job that waits before its message is here, so that chord and chain
+        are told when it comes: by this again, with the request.
+        """
         error = TaskRevokedError(reason)
         if not store_result or self._end(task_id, error, state, None, request):
             follow = partial(self._follow_revoked, task_id, reason, request, state)
             self._insist(follow, task_id, state)
+        elif request is not None and self.get_state(task_id) == state:
+            self.finish(request)
 
     def _follow_revoked(self, task_id: str, reason: str, request: Any, state: str) -> None:
         """Tell a cancelled job's chord, and end what follows it in a chain, for it will never run.

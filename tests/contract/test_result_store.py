@@ -225,6 +225,20 @@ def test_what_follows_from_an_end_follows_only_where_it_counts(backend, raw, mon
     assert told == ["SUCCESS", "SUCCESS"]
 
 
+def test_a_chord_hears_of_a_job_that_was_revoked_before_its_message_came(
+    backend, monkeypatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "celery.backends.redis.RedisBackend.on_chord_part_return",
+        lambda self, request, state, result, **_: told.append(state),
+    )
+    backend.mark_as_revoked("job", "revoked")  # by the command, which knows nothing but the id
+    assert told == []
+    backend.mark_as_revoked("job", "revoked", request(chord={"task": "user.sum"}, group="g"))
+    assert told == ["REVOKED"]
+
+
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
 def test_what_a_dead_worker_left_undone_after_an_end_is_done(backend, monkeypatch, state) -> None:
     told: list[str] = []

@@ -18,18 +18,26 @@ class Worker:
     """`celery -A workers worker` in a process group of its own, its log in a file.
 
     `options` are further arguments of the command; `environment` is set on top of the test's own.
+    `app` is another app than ours.
     """
 
     def __init__(
-        self, url: str, log: Path, *options: str, prefix: str = "", **environment: str
+        self,
+        url: str,
+        log: Path,
+        *options: str,
+        prefix: str = "",
+        app: str = "workers",
+        **environment: str,
     ) -> None:
         self.url, self.prefix, self._log, self._options = url, prefix, log, options
+        self._app = app
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         environment = {**os.environ, "GRISTMILL_URL": self.url, "GRISTMILL_PREFIX": self.prefix}
-        command = [sys.executable, "-m", "celery", "-A", "workers", "worker", "--loglevel", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", self._app, "worker", "--loglevel", "INFO"]
         command += ["--without-gossip", "--without-mingle", *self._options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -64,8 +72,12 @@ class Worker:
             return self._process.wait()
 
     def alive(self) -> bool:
+        return self.status() is None
+
+    def status(self) -> int | None:
+        """Return the exit status; None while it lives."""
         assert self._process is not None
-        return self._process.poll() is None
+        return self._process.poll()
 
     def family(self) -> list[psutil.Process]:
         """Return every process of the worker that lives."""
