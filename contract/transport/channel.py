@@ -29,6 +29,17 @@ _TURN_SECONDS: Final = 0.05
 _TIMEOUT_SECONDS: Final = 10.0
 
 
+#: Bells are push messages, which RESP 3 has; they would upset redis-py's check of a connection.
+_BELLS: Final[dict[str, Any]] = {"protocol": 3, "health_check_interval": 0}
+
+# From 7.0 on redis-py asks with RESP 3 to be told of maintenance, of which we make no use, and
+# 7.4 cannot over a socket.
+with contextlib.suppress(ImportError):
+    from redis.maint_notifications import MaintNotificationsConfig
+
+    _BELLS["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+
+
 class Message(virtual.Message):
     """A message of kombu's. One of our jobs is not unpacked: few bytes may become gigabytes."""
 
@@ -158,8 +169,7 @@ class Channel(stock.Channel):
             self._inbox_place = place
             self._letters = DeadLetters(self.inbox.client, deployment)
             self._events = Events(self.inbox.client, deployment)
-            # Bells are push messages, which RESP 3 has; they would upset a check of redis-py's.
-            pool = self._pool_of(asynchronous=True, protocol=3, health_check_interval=0)
+            pool = self._pool_of(asynchronous=True, **_BELLS)
             self.line = Line(self.inbox, pool, self._preferred_keys, self._credit)
             if self.renew_in_thread:
                 self.inbox.keep()
