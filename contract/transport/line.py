@@ -139,15 +139,21 @@ class Line:
         call, self._call = self._call, None
         assert call is not None
         self._knows_script = True
-        if time.monotonic() - self._called_at > scripts.LEASE_SECONDS:
-            # This process or the broker stood still, and others may have these entries by now. A
-            # new connection settles it.
-            self.drop()
-            raise redis.ConnectionError("an answer came when the lease may have run out")
         entries, is_empty = self._inbox.take(answer, call)
+        if time.monotonic() - self._called_at > scripts.LEASE_SECONDS:
+            # This process or the broker stood still, and others may have these entries by now.
+            self._make_sure()
         if self._wanted:
             self._may_find = not is_empty
         self.arrived.extend(entries)
+
+    def _make_sure(self) -> None:
+        """Renew the lease at once; raises `LeaseLost` where that is too late."""
+        try:
+            self._inbox.reserve((), 0)
+        except TROUBLE:
+            self.drop()
+            raise
 
     def finish(self) -> None:
         """Wait a moment for the answer that is on its way, so that nothing is reserved later."""

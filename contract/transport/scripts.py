@@ -20,6 +20,10 @@ SILENCE_SECONDS: Final = 2.0
 MAX_ENTRIES: Final = 64
 MAX_BYTES: Final = 2**23
 
+#: An entry may be as large as a message; the event loop that reads it renews nothing meanwhile. So
+#: the lease is longer by what that takes at most, over a slow network too.
+READ_BYTES_PER_SECOND: Final = 10_000_000
+
 #: Acknowledgements that one call carries: Lua unpacks no more than some 8,000 values.
 MAX_ACKS: Final = 1000
 
@@ -36,7 +40,7 @@ local leases, counts = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
-local function renew(worker)
+local function renew(worker, taken)
   local lease, silence = {LEASE_SECONDS}, {SILENCE_SECONDS}
   local latest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
   if latest and now - (tonumber(latest) - lease) > silence then
@@ -44,7 +48,7 @@ local function renew(worker)
       redis.call('ZADD', leases, now + silence, each)
     end
   end
-  redis.call('ZADD', leases, now + lease, worker)
+  redis.call('ZADD', leases, 'GT', now + lease + taken / {READ_BYTES_PER_SECOND}, worker)
 end
 """
 
@@ -95,8 +99,6 @@ local next, wanted, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[
 local acks = tonumber(ARGV[6])
 
 if ARGV[2] == '1' and not redis.call('ZSCORE', leases, worker) then return {0} end
-renew(worker)
-
 if acks > 0 then redis.call('HDEL', inbox, unpack(ARGV, 7, 6 + acks)) end
 if #ARGV > 6 + acks then redis.call('HDEL', counts, unpack(ARGV, 7 + acks)) end
 
@@ -128,6 +130,7 @@ local is_empty = wanted > 0 and bytes > 0
 if is_empty then
   for i = 4, #KEYS do redis.pcall('LLEN', KEYS[i]) end
 end
+renew(worker, tonumber(ARGV[5]) - bytes)
 local late = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 1)
 return {1, #late, is_empty and 1 or 0, faults, entries}
 """
@@ -163,7 +166,7 @@ else
   end
   put_back(inbox, others, fault)
   if not is_leaving then
-    renew(worker)
+    renew(worker, 0)
   elseif redis.call('EXISTS', inbox) == 0 then
     redis.call('ZREM', leases, worker)
   end

@@ -110,6 +110,15 @@ def test_large_entries_come_a_few_at_a_time(place: Place) -> None:
     assert [len(take(inbox, place)) for _ in range(3)] == [2, 2, 0]
 
 
+def test_a_lease_is_longer_by_what_it_takes_to_read_a_large_entry(place: Place) -> None:
+    inbox = place.inbox()
+    place.push("x" * 30_000_000)
+    take(inbox, place)
+    assert scripts.LEASE_SECONDS + 2 < place.lease(inbox) <= scripts.LEASE_SECONDS + 3
+    inbox.reserve((), 0)
+    assert place.lease(inbox) > scripts.LEASE_SECONDS + 1
+
+
 def test_an_acknowledgement_leaves_with_the_next_call(place: Place) -> None:
     inbox = place.inbox()
     place.push("a", "b")

@@ -14,7 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, Delivery
-from contract.transport import LeaseLost, scripts
+from contract.transport import LeaseLost
 from contract.transport.inbox import Inbox
 from gristmill.server import EmbeddedServer
 from tests.contract.transport.reading import QUEUE, Reader, named, run
@@ -224,18 +224,35 @@ def test_an_answer_that_is_lost_on_the_way_is_asked_for_again(deployment: Deploy
     reader.close()
 
 
-def test_an_answer_that_comes_after_the_lease_is_not_believed(deployment, monkeypatch) -> None:
-    reader = Reader(deployment, prefetch=3)
+def asked_late(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an answer be there that is older than the lease."""
     reader.push("1")
     reader.channel.turn()
     while reader.held() < 1:
         pass
-    monkeypatch.setattr(scripts, "LEASE_SECONDS", -1.0)
-    with pytest.raises(redis.ConnectionError, match="may have run out"):
-        reader.drain(lambda: False)
-    monkeypatch.undo()
+    monkeypatch.setattr(reader.channel.line, "_called_at", time.monotonic() - 60)
+
+
+def test_an_answer_that_comes_after_the_lease_is_believed_if_nobody_took_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(deployment, prefetch=3)
+    asked_late(reader, monkeypatch)
+    reader.channel.read_inbox()
     reader.drain(reader.ids)
-    assert reader.ids() == ["1"]
+    reader.close()
+
+
+def test_an_answer_that_others_took_meanwhile_is_not_believed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(deployment, prefetch=3)
+    asked_late(reader, monkeypatch)
+    reader.raw.delete(deployment.leases_key)
+    with pytest.raises(LeaseLost):
+        reader.channel.read_inbox()
+    assert reader.ids() == []
+    assert not reader.channel.deliver()
     reader.close()
 
 
