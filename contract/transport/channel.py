@@ -258,8 +258,7 @@ class Channel(stock.Channel):
         logger.error("an entry of queue %s is not a message: %s", queue, fault)
         try:
             said = f"not a message: {fault}"
-            if self._letters.bury(delivery, said, worker=self.inbox.name) is not None:
-                self._events.count("dead_letter", reason="no_message")
+            self._letters.bury(delivery, said)  # which counts it, too
         except TROUBLE as error:
             # It stays in the inbox, and comes again with the next connection.
             logger.error("it could not be put to the dead letters: %s", error)
