@@ -92,6 +92,8 @@ def read(
         raise MessageError(f"message: arguments {describe(args)}, expected a list")
     if not isinstance(fields, dict):
         raise MessageError(f"message: fields {describe(fields)}, expected a map")
+    if "self" in fields:  # Celery calls a task with it
+        raise MessageError("message: field 'self', expected another name")
     return list(args), fields, read_embed(embed)
 
 

@@ -1,19 +1,23 @@
-"""Messages that no worker can run: a failed result for the caller, and a worker that goes on."""
+"""Messages that no worker can run: a failed result, a dead letter, and a worker that goes on."""
 
 import base64
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+import redis
 
 from contract import codec
+from contract.dead_letters import DeadLetter, DeadLetters
+from contract.deployment import Deployment
 from contract.envelope import HEADER
-from contract.errors import GristmillError, InternalError, InvalidRequest, MessageError
+from contract.errors import GristmillError, InvalidRequest, MessageError
 from producers import Client, mcts
-from tests.integration.worker import Worker, push
+from tests.integration.worker import Worker, push, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -42,8 +46,36 @@ def entry(job_id: str, body: bytes, /, **changes: Any) -> str:
     return json.dumps({**message, **changed})
 
 
+POOLS = {
+    "prefork": ("--concurrency=2",),
+    "threads": ("--pool=threads", "--concurrency=2"),
+    "solo": ("--pool=solo",),
+}
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def bad_worker(server, tmp_path_factory, request) -> Iterator[Worker]:
+    """Start a worker of each pool: a child, a thread, or the worker itself reads the bodies."""
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with Worker(server.url, log, *POOLS[request.param], prefix=f"bad-{request.param}:") as worker:
+        yield worker
+
+
+@pytest.fixture
+def client(bad_worker: Worker) -> Iterator[Client]:
+    with Client(bad_worker.url, prefix=bad_worker.prefix, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def letters(raw: redis.Redis, bad_worker: Worker) -> DeadLetters:
+    letters = DeadLetters(raw, Deployment(prefix=bad_worker.prefix))
+    letters.purge()
+    return letters
+
+
 def outcome(client: Client, raw, text: str | bytes, job_id: str) -> Exception | None:
-    push(raw, text)
+    push(raw, text, f"{client.deployment.prefix}mcts")
     try:
         client.job("mcts.ucb1_selection", job_id).result(timeout=15)
     except GristmillError as error:
@@ -51,8 +83,18 @@ def outcome(client: Client, raw, text: str | bytes, job_id: str) -> Exception | 
     return None
 
 
-def still_serves(worker: Worker) -> bool:
-    return worker.alive() and mcts.ucb1_selection(**GOOD).chosen.tolist() == [0]
+def assert_still_serves(worker: Worker, raw: redis.Redis) -> None:
+    """Look whether the worker goes on, and holds nothing any more."""
+    assert worker.alive()
+    assert mcts.ucb1_selection(**GOOD).chosen.tolist() == [0]
+    inboxes = f"{worker.prefix}gristmill:inbox:*"
+    wait_until(lambda: not any(map(raw.hlen, raw.scan_iter(inboxes))), 10)
+
+
+def only_letter(letters: DeadLetters) -> DeadLetter:
+    wait_until(lambda: letters.size() > 0, 10, lambda: "a dead letter")
+    (letter,) = letters.list()
+    return letter
 
 
 BAD_BODIES = {
@@ -71,7 +113,18 @@ BAD_BODIES = {
     "fields_that_are_a_list": (msgpack.packb([[], [1], {}]), MessageError),
     "fields_that_are_null": (msgpack.packb([[], None, {}]), MessageError),
     "fields_by_number": (msgpack.packb([[], {1: 2}, {}]), MessageError),
-    "arguments_that_are_no_list": (msgpack.packb([7, {}, {}]), GristmillError),
+    "arguments_that_are_no_list": (msgpack.packb([7, {}, {}]), MessageError),
+    "arguments_that_are_null": (msgpack.packb([None, {}, {}]), MessageError),
+    "callbacks_that_are_a_number": (codec.encode([[], GOOD, {"callbacks": 5}]), MessageError),
+    "a_callback_that_is_text": (codec.encode([[], GOOD, {"callbacks": ["x"]}]), MessageError),
+    "an_errback_of_no_task": (codec.encode([[], GOOD, {"errbacks": [{"task": 7}]}]), MessageError),
+    "a_chain_of_numbers": (codec.encode([[], GOOD, {"chain": [1]}]), MessageError),
+    "a_chord_without_a_body": (
+        codec.encode([[], GOOD, {"chord": {"task": "celery.chord", "subtask_type": "chord"}}]),
+        MessageError,
+    ),
+    "embedded_that_is_a_list": (codec.encode([[], GOOD, [1]]), MessageError),
+    "a_field_called_self": (codec.encode([[], {**GOOD, "self": 1}, {}]), MessageError),
     "unknown_field": (codec.encode([[], {**GOOD, "colour": 1}, {}]), InvalidRequest),
     "missing_field": (codec.encode([[], {"visits": [[1]]}, {}]), InvalidRequest),
     "wrong_dtype": (codec.encode([[], {**GOOD, "visits": [["a", "b"]]}, {}]), InvalidRequest),
@@ -80,18 +133,33 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-def test_a_bad_body_is_a_failed_result(name, client, raw, shared_worker) -> None:
+def test_a_bad_body_is_a_failed_result_and_a_dead_letter(
+    name, client, raw, bad_worker, letters
+) -> None:
     body, expected = BAD_BODIES[name]
     job_id = str(uuid.uuid4())
-    assert isinstance(outcome(client, raw, entry(job_id, body), job_id), expected)
-    assert still_serves(shared_worker)
+    text = entry(job_id, body)
+    error = outcome(client, raw, text, job_id)
+    assert type(error) is expected
+    if expected is MessageError:  # the other is an answer to a message that was read
+        letter = only_letter(letters)
+        assert (letter.job, letter.queue, letter.reason) == (job_id, "mcts", str(error))
+        assert letter.raw == text.encode()
+    assert_still_serves(bad_worker, raw)
 
 
 BAD_ENVELOPES: dict[str, dict[str, Any]] = {
     "foreign_content_type": {"content-type": "application/x-python-serialize"},
     "no_content_type": {"content-type": None},
     "json_that_is_none": {"content-type": "application/json", "content-encoding": "utf-8"},
+    "content_encoding_that_is_a_list": {"content-encoding": ["binary"]},
+    "content_encoding_of_nobodys": {
+        "content-type": "application/json",
+        "content-encoding": "utf-99",
+    },
+    "compressed": {"headers": {"compression": "application/x-gzip"}},
     "not_base64": {"body": "%%%"},
+    "body_that_is_null": {"body": None},
     "body_that_is_a_number": {"body": 5},
     "unknown_version": {"headers": {HEADER: {"version": 99}}},
     "version_that_is_text": {"headers": {HEADER: {"version": "1"}}},
@@ -105,11 +173,16 @@ BAD_ENVELOPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", BAD_ENVELOPES)
-def test_a_bad_envelope_is_a_failed_result(name, client, raw, shared_worker) -> None:
+def test_a_bad_envelope_is_a_failed_result_and_a_dead_letter(
+    name, client, raw, bad_worker, letters
+) -> None:
     job_id = str(uuid.uuid4())
-    error = outcome(client, raw, entry(job_id, BODY, **BAD_ENVELOPES[name]), job_id)
-    assert isinstance(error, MessageError | InternalError)
-    assert still_serves(shared_worker)
+    text = entry(job_id, BODY, **BAD_ENVELOPES[name])
+    assert type(outcome(client, raw, text, job_id)) is MessageError
+    letter = only_letter(letters)
+    assert letter.job == job_id
+    assert letter.raw == text.encode()
+    assert_still_serves(bad_worker, raw)
 
 
 NO_MESSAGES: list[bytes] = [
@@ -133,9 +206,14 @@ NO_MESSAGES: list[bytes] = [
 
 
 @pytest.mark.parametrize("text", NO_MESSAGES, ids=lambda text: repr(text[:24]))
-def test_an_entry_that_is_no_message_stops_no_worker(text, client, raw, shared_worker) -> None:
-    push(raw, text)
-    assert still_serves(shared_worker)
+def test_an_entry_that_is_no_message_is_a_dead_letter(
+    text, client, raw, bad_worker, letters
+) -> None:
+    push(raw, text, f"{bad_worker.prefix}mcts")
+    letter = only_letter(letters)
+    assert (letter.raw, letter.queue) == (text, "mcts")
+    assert letter.reason
+    assert_still_serves(bad_worker, raw)
 
 
 def test_a_message_of_a_newer_client_says_which_versions_are_served(client, raw) -> None:

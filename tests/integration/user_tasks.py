@@ -13,6 +13,9 @@ import numpy as np
 import native_c
 from workers import app
 
+#: Number of visits at which the kernel of UCB1 crashes, where `crashing_kernel` is loaded.
+FATAL_VISITS = 666
+
 
 @app.task(name="user.add")
 def add(left: float, right: float) -> float:
