@@ -185,7 +185,7 @@ def _magnitude(request: Request) -> float:
 
 
 def _mean_magnitude(request: Request) -> float:
-    return _magnitude(request) / max(1, np.count_nonzero(~np.isnan(request["values"])))
+    return _magnitude(request) / max(1, int(np.count_nonzero(~np.isnan(request["values"]))))
 
 
 _POLICIES = ("ucb1", "thompson", "epsilon_greedy", "softmax")

@@ -153,7 +153,7 @@ def test_what_stands_is_the_first_end_of_a_worker_that_holds_the_job(server) -> 
 def test_nothing_replaces_an_end(store: ResultStore, raw, first: str, then: str) -> None:
     assert store.store(end(first)) is Outcome.STORED
     assert store.store(end(then, meta=f'{{"status": "{then}", "result": 2}}')) is Outcome.ENDED
-    assert raw.get(RESULT) == end(first).meta.encode()
+    assert raw.get(RESULT).decode() == end(first).meta
     assert raw.llen(f"{PREFIX}gristmill:wake:job") == 1
 
 

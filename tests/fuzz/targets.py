@@ -151,6 +151,12 @@ class _Limit:
         if time.monotonic() > self._end:
             raise JobCancelled("the fuzzer has seen enough")
 
+    def count_fallback(self, operation: str, reason: str) -> None:
+        raise BrokenPromiseError(f"{operation} fell back: {reason}")
+
+    def note_breaker(self, operation: str, state: str, seconds: float) -> None:
+        raise BrokenPromiseError(f"the breaker of {operation} is {state}")
+
 
 def _run(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     """Run a job on both twins: what one refuses, the other does, and their answers agree."""

@@ -59,7 +59,7 @@ def test_a_quick_kernel_answers_as_when_it_is_called(at_once: bool) -> None:
 def test_a_long_kernel_answers_to_the_bit_and_says_how_it_was_made(
     compiled: Any, twin: str, at_once: bool
 ) -> None:
-    request = {
+    request: dict[str, Any] = {
         "embeddings": np.random.default_rng(1).normal(size=(3000, 16)).astype(np.float32),
         "modalities": np.arange(3000) % 3,
         "threshold": 0.8,
@@ -78,8 +78,8 @@ def test_a_long_kernel_answers_to_the_bit_and_says_how_it_was_made(
 
 def test_a_kernel_that_ends_with_its_first_step_needs_no_thread() -> None:
     def kernel() -> Generator[float, None, dict[str, Any]]:
+        yield from ()
         return {"thread": threading.current_thread().name}
-        yield
 
     here = threading.current_thread().name
     answer, _ = native_c.supervise(kernel, lambda part: None, at_once=False)

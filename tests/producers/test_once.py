@@ -36,7 +36,7 @@ def queued(raw: redis.Redis, client: Client, queue: str = "mcts") -> list[dict[s
     return [json.loads(entry) for entry in found]
 
 
-def keys(raw: redis.Redis, client: Client) -> dict[str, bytes]:
+def keys(raw: redis.Redis, client: Client) -> dict[str, Any]:
     """Return what stands under each idempotency key of a deployment."""
     start = f"{client.deployment.prefix}gristmill:once:"
     found: Any = raw.keys(f"{start}*")

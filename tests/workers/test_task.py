@@ -26,7 +26,7 @@ FIELDS: dict[str, Any] = {"visits": [[3, 1]], "value_sums": [[1.5, 0.25]], "pare
 ANSWER = {"scores": np.zeros((1, 1)), "chosen": np.zeros(1, int)}
 
 
-def run(task: OperationTask, header: Any = None, job_id: str = "7", **fields: Any) -> Any:
+def run(task: OperationTask, header: Any = None, job_id: Any = "7", **fields: Any) -> Any:
     """Run the task's body as Celery would."""
     request = {"id": job_id, "retries": 0} | ({HEADER: header} if header is not None else {})
     request |= {name: fields.pop(name) for name in ("timelimit", DELIVERY) if name in fields}

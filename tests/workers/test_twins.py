@@ -9,6 +9,7 @@ import pytest
 
 import native_c
 from contract import errors
+from contract.envelope import Envelope
 from contract.families import operation
 from native_c import backend, extension
 from native_c import errors as native_errors
@@ -48,7 +49,7 @@ class Mill:
         self.twins, self.watch = Twins(), Watch()
 
     def run(self, doubt: Doubt | None = None) -> Any:
-        return runner.run(OPERATION, (), FIELDS, runner.Envelope(), self.watch, doubt, self.twins)
+        return runner.run(OPERATION, (), FIELDS, Envelope(), self.watch, doubt, self.twins)
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_one_operation_that_fails_leaves_the_others_alone(mill: Mill, kernel) ->
         mill.run()
     other = operation("analytics.basic_statistics")
     watch = Watch()
-    found = runner.run(other, ([1.0, 2.0],), {}, runner.Envelope(), watch, None, mill.twins)
+    found = runner.run(other, ([1.0, 2.0],), {}, Envelope(), watch, None, mill.twins)
     assert found.backend == "compiled"
 
 
@@ -261,8 +262,13 @@ def test_kernels_that_are_there_again_are_used_within_a_minute(
 
 
 def test_kernels_that_stay_away_are_looked_for_once_a_minute(mill, missing, monkeypatch) -> None:
-    looks = []
-    monkeypatch.setattr(native_c, "try_again", lambda: bool(looks.append(1)))
+    looks: list[int] = []
+
+    def look() -> bool:
+        looks.append(1)
+        return False
+
+    monkeypatch.setattr(native_c, "try_again", look)
     for _ in range(5):
         mill.run()
     assert looks == []

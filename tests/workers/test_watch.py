@@ -32,7 +32,7 @@ def shown(*events: tuple[str, dict[str, Any]]) -> Any:
     return state.tasks["7"]
 
 
-RUNNING = (("received", {"name": "mcts.ucb1_selection"}), ("started", {}))
+RUNNING: tuple[Any, ...] = (("received", {"name": "mcts.ucb1_selection"}), ("started", {}))
 PROGRESS = ("progress", {"result": "42 %, about 3 s left"})
 
 
