@@ -143,10 +143,12 @@ OTHER_BUILD := $(PY) -m tests.native_c.other_build
 test-asan: build ## Look for errors of memory and arithmetic with sanitizers: C tests, Python's kernel tests
 	@$(STOPWATCH) $(EACH_COMPILER) $(C_TESTS) FLAVOUR=asan CC=$$compiler; done; \
 	if .ci/need clang; then $(C_TESTS) FLAVOUR=msan CC=clang; else test -z "$$CI"; fi; \
-	.ci/need gcc; $(OTHER_BUILD) --sanitize tests/native_c $(ASAN_ROAD)
+	.ci/need gcc; $(OTHER_BUILD) --sanitize tests/native_c tests/fuzz $(ASAN_ROAD)
 
-# The extension where it is used: jobs of all families through workers of every kind.
-ASAN_ROAD := tests/integration/test_determinism.py::test_every_kind_of_pool_gives_the_same_bits
+# Where else the extension is used: what fuzzing kept, the cases of the benchmarks, and jobs of all families through
+# workers of every kind.
+ASAN_ROAD := tests/benchmarks/test_cases.py tests/workers/test_runner.py \
+  tests/integration/test_determinism.py::test_every_kind_of_pool_gives_the_same_bits tests/integration/test_road.py
 
 .PHONY: test-tsan
 test-tsan: ## Look for data races: C tests under ThreadSanitizer

@@ -165,7 +165,9 @@ def main() -> int:
     # Captured by pytest, the last words of a process that a sanitizer ends would be lost.
     pytest = ["-m", "pytest", "-q", "-o", "pythonpath=", "--capture=sys", *more, *asked.tests]
     status = 0
-    for level in {"best": found[-1:], "below-best": found[-2:-1], "all": found}[asked.levels]:
+    levels = {"best": found[-1:], "below-best": found[-2:-1], "all": found}[asked.levels]
+    assert levels, f"levels: {asked.levels} of {', '.join(found)} is none, expected two at least"
+    for level in levels:
         started = time.monotonic()
         status |= build.run(pytest, level)
         name = f"{build.folder.name}, {level} {asked.emulator}".rstrip()

@@ -183,6 +183,23 @@ static void a_fork_in_the_middle_of_calls_does_no_harm(void) {
     end_callers(callers);
 }
 
+/* Fork; the child ends as programs do, by exit(), while threads sleep, spin and work. */
+static void a_program_may_end_while_its_threads_work(void) {
+    nc_stop_threads();
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        pthread_t callers[CALLERS];
+        check_run(100, 0);
+        start_callers(callers);
+        usleep(2000);
+        exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void check_mask(void *ctx, int64_t chunk) {
     sigset_t mask;
     (void)chunk;
@@ -213,6 +230,7 @@ int main(void) {
         a_child_of_many_threads_has_threads_of_its_own();
         a_fork_in_the_middle_of_calls_does_no_harm();
     }
+    a_program_may_end_while_its_threads_work();
     signals_are_left_to_the_program();
     nc_stop_threads();
     return 0;

@@ -46,29 +46,37 @@ static void threads_are_started_once_and_kept(void) {
 }
 
 /* Make allocations from the n-th to the last-th fail; whether the call got as far as the n-th. */
-static int call_without_memory(const kernel_case *one, int64_t n, int64_t last, uint64_t expected) {
+static int call_without_memory(const kernel_case *one, int64_t size, int64_t n, int64_t last,
+                               uint64_t expected) {
     uint64_t digest;
     int64_t blocks = failing_blocks();
     failing_set(FAILING_MEMORY, n, last);
-    int status = case_call(one, SMALL, GUARD_AFTER, &digest);
+    int status = case_call(one, size, GUARD_AFTER, &digest);
     int reached = failing_calls(FAILING_MEMORY) >= n;
     failing_set(FAILING_MEMORY, 0, 0);
     CHECK(status == (reached ? NC_NO_MEMORY : NC_OK));
     CHECK(failing_blocks() == blocks);
-    case_check_digest(case_digest(one, SMALL, GUARD_AFTER), expected);
+    case_check_digest(case_digest(one, size, GUARD_AFTER), expected);
     return reached;
+}
+
+/* Fail each allocation of a case alone, and with all that follow; return how many there are. */
+static int64_t fail_each_allocation(const kernel_case *one, int64_t size) {
+    uint64_t digest = case_digest(one, size, GUARD_AFTER);
+    int64_t n = 1;
+    while (call_without_memory(one, size, n, n, digest)) {
+        call_without_memory(one, size, n, INT64_MAX, digest);
+        n++;
+    }
+    return n - 1;
 }
 
 static void where_memory_ends_a_kernel_says_so_and_goes_on_later(void) {
     int64_t n_failed = 0;
     for (const kernel_case *one = case_first(); one; one = one->next) {
-        uint64_t digest = case_digest(one, SMALL, GUARD_AFTER);
-        int64_t n = 1;
-        while (call_without_memory(one, n, n, digest)) {
-            call_without_memory(one, n, INT64_MAX, digest);
-            n++;
-            n_failed++;
-        }
+        n_failed += fail_each_allocation(one, SMALL);
+        if (one->pooled)
+            n_failed += fail_each_allocation(one, one->pooled);
     }
     CHECK(n_failed > 0);
 }
@@ -85,6 +93,9 @@ static void where_threads_end_the_others_do_the_work(void) {
             failing_set(FAILING_THREADS, n, INT64_MAX);
             case_check_digest(case_digest(one, one->pooled, GUARD_AFTER), digest);
             CHECK(nc_threads_used() == (n < used ? n : used));
+            nc_stop_threads();
+            failing_set(FAILING_THREADS, n, n); /* once: the next part of the call has threads */
+            case_check_digest(case_digest(one, one->pooled, GUARD_AFTER), digest);
             failing_set(FAILING_THREADS, 0, 0);
             case_check_digest(case_digest(one, one->pooled, GUARD_AFTER), digest);
             CHECK(nc_threads_used() == used);
