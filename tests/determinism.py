@@ -218,7 +218,7 @@ PROMISES: Final = (
     Promise(
         "fusion.connection_discovery",
         {"nearest": lambda: _windows(threshold=-1.0, top_k=5)},
-        when="with `top_k`",
+        when="with `top_k` below n − 1",
         backends=dict.fromkeys(("similarity", "strength"), _SEVENTH),
     ),
     Promise(

@@ -23,7 +23,7 @@ from contract.operation import fields_of
 from contract.results import error_from_meta, read_meta
 from native_c import extension
 from native_c.errors import ExtensionMissing
-from tests.determinism import PROMISES, assert_agree
+from tests.determinism import PROMISES, Within, assert_agree
 from tests.fuzz import reading
 from workers import runner
 
@@ -152,10 +152,11 @@ class _Limit:
             raise JobCancelled("the fuzzer has seen enough")
 
     def count_fallback(self, operation: str, reason: str) -> None:
-        raise BrokenPromiseError(f"{operation} fell back: {reason}")
+        if reason != "unavailable":  # a kernel failed, and NumPy's answer would hide it
+            raise BrokenPromiseError(f"the C kernel of {operation} is not used: {reason}")
 
     def note_breaker(self, operation: str, state: str, seconds: float) -> None:
-        raise BrokenPromiseError(f"the breaker of {operation} is {state}")
+        """Take no note: what opens one is a finding."""
 
 
 def _run(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -198,12 +199,12 @@ def _compare(
         if (type(first), str(first)) != (type(other), str(other)):
             raise BrokenPromiseError(f"the twins answer {first!r} and {other!r}")
         return
-    agreement = {
-        field: within
-        for promise in PROMISES
-        if promise.operation == operation.name
-        for field, within in promise.backends.items()
-    }
+    agreement: dict[str, Within] = {}
+    for promise in PROMISES:  # which of an operation's rows a request is of, only the page knows
+        if promise.operation == operation.name:
+            for field, within in promise.backends.items():
+                known = agreement.setdefault(field, within)
+                agreement[field] = max(known, within, key=lambda allowed: allowed.absolute)
     request = fields_of(operation.build(*args, **kwargs))
     with np.errstate(all="ignore"):
         assert_agree(fields_of(first), fields_of(other), agreement, request)
