@@ -50,8 +50,7 @@ def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArra
     if array.ndim != ndim:
         raise InvalidArgument(f"{name}: shape {list(array.shape)}, expected {_RANKS[ndim]}")
     try:
-        with np.errstate(over="ignore"):  # a float too large for float32 becomes inf, and is one
-            exact = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+        exact = _convert(array, dtype)
     except (MemoryError, ValueError) as error:  # NumPy's "array is too big" is a ValueError
         message = f"{name}: shape {list(array.shape)}, expected an array that fits in memory"
         raise OutOfMemory(message) from error
@@ -59,6 +58,14 @@ def _coerce(name: str, value: object, dtype: np.dtype[Any], ndim: int) -> NDArra
     if dtype.kind in "iu" and array.dtype.kind in "iu":
         _refuse_overflow(name, array, dtype)
     return exact
+
+
+def _convert(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.itemsize < array.dtype.itemsize:
+        with np.errstate(over="ignore"):  # a float too large for float32 becomes inf, and is one
+            return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    exact = np.asarray(array, dtype, order="C")
+    return exact if exact.flags.aligned else exact.copy()
 
 
 def _read(name: str, value: object) -> NDArray[Any]:

@@ -1,7 +1,6 @@
 """A bandit's policy and its parameters: the value that both twins of its kernels take."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 #: The policies by name, in the order of enum nc_bandit_policy.
 POLICIES: Final = ("ucb1", "thompson", "epsilon_greedy", "softmax")
@@ -10,9 +9,8 @@ POLICIES: Final = ("ucb1", "thompson", "epsilon_greedy", "softmax")
 STREAM: Final = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bandit:
-    """How to choose; include/optimization.h says what each field means and may be."""
+class Bandit(NamedTuple):
+    """How to choose; the fields of nc_bandit, in its order, of include/optimization.h."""
 
     policy: str
     exploration: float

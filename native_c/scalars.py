@@ -48,6 +48,8 @@ def as_whole(name: str, value: object, low: int, high: int, expected: str) -> in
 
     Raises InvalidArgument, `<name>: <value>, expected <expected>`, for anything else.
     """
+    if type(value) is int and low <= value <= high:
+        return value
     whole = _is_real(value) and isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not low <= int(value) <= high:  # type: ignore[call-overload]
         raise InvalidArgument(f"{name}: {said(value)}, expected {expected}")

@@ -13,6 +13,9 @@ from native_c.errors import check
 BANDIT_GRAIN = 2**18
 
 
+_BANDIT = ffi.typeof("nc_bandit *")
+
+
 def bandit_observe(
     arms: NDArray[int64],
     rewards: NDArray[float64],
@@ -23,7 +26,8 @@ def bandit_observe(
     status = lib.nc_optimization_bandit_observe(
         arms.size, i64(arms), f64(rewards), counts.size, i64(counts), f64(reward_sums)
     )
-    check(status)
+    if status:
+        check(status)
 
 
 def bandit_steps(
@@ -52,7 +56,8 @@ def bandit_steps(
         i64(chosen),
         f64(rewards),
     )
-    check(status)
+    if status:
+        check(status)
 
 
 def bandit_scores(
@@ -66,8 +71,9 @@ def bandit_scores(
     status = lib.nc_optimization_bandit_scores(
         _struct(bandit), counts.size, i64(counts), f64(reward_sums), f64(means), f64(scores)
     )
-    check(status)
+    if status:
+        check(status)
 
 
 def _struct(bandit: Bandit) -> Any:
-    return ffi.new("nc_bandit *", {**vars(bandit), "policy": POLICIES.index(bandit.policy)})
+    return ffi.new(_BANDIT, (POLICIES.index(bandit.policy), *bandit[1:]))
