@@ -261,7 +261,7 @@ class DeadLetters:
         except redis.ResponseError:  # an id that none has
             found = []
         if len(found) != 1:
-            raise InvalidRequest(f"letter: {describe(letter_id)}, expected the id of one")
+            raise InvalidRequest(f"letter: {describe(letter_id)}, expected the id of a dead letter")
         return _read(*found[0])
 
     def _oldest(self) -> str:

@@ -73,8 +73,12 @@ def common(
 def info(as_json: AsJson = False) -> None:
     """Say what runs here, and on what. Exit status 1: the installation is broken."""
     from gristmill import doctor
+    from native_c.errors import NativeError
 
-    kernels = doctor.kernels()
+    try:
+        kernels = doctor.kernels()
+    except NativeError as error:  # what the environment asks for does not exist, or not here
+        raise _refusal(f"info: {error}; {doctor.advice_on_backend(error)}") from None
     del kernels["version"]
     found: dict[str, Any] = {**doctor.versions(), **kernels}
     broken = [f"{each.name} {each.found}" for each in doctor.check_imports() if each.advice]
@@ -91,6 +95,9 @@ def examine(
     url: Annotated[
         str | None, typer.Option(help="Server to look at. Defaults to GRISTMILL_URL.")
     ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="The deployment's prefix. Defaults to GRISTMILL_PREFIX.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong here and what to do. Exit status 1: something fails."""
@@ -98,7 +105,7 @@ def examine(
 
     from gristmill import doctor
 
-    checks = list(doctor.examine(url))
+    checks = list(doctor.examine(url, prefix))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -208,11 +215,14 @@ def metrics(
     from prometheus_client import start_http_server
 
     from contract.errors import InvalidRequest
-    from gristmill.metrics import registry, text
+    from gristmill.metrics import registry, tell
 
     try:
         if port is None:
-            typer.echo(text(url, prefix), nl=False)
+            told, failure = tell(url, prefix)
+            typer.echo(told, nl=False)
+            if failure:  # for people; a program reads gristmill_broker_up
+                typer.echo(f"metrics: {failure}", err=True)
             return
         _hear_ctrl_c()
         serving, _ = start_http_server(port, address, registry(url, prefix))

@@ -95,7 +95,7 @@ def replay(
     prefix: Prefix = None,
 ) -> None:
     """Put dead letters back into their queues, as new jobs."""
-    _check_choice(letter_ids, every)
+    _check_choice("ids of letters or --all", letter_ids, every)
     with _letters(url, prefix) as letters:
         # The oldest first, as they came.
         asked = letter_ids or [letter.id for letter in letters.list()][::-1]
@@ -117,7 +117,8 @@ def purge(
     prefix: Prefix = None,
 ) -> None:
     """Drop dead letters for good."""
-    _check_choice(letter_ids, every, *([] if older_than is None else [True]))
+    ways = "ids of letters, --older-than or --all"
+    _check_choice(ways, letter_ids, every, older_than is not None)
     with _letters(url, prefix) as letters:
         if not yes:
             which = f"{len(letter_ids)} of " if letter_ids else "the old ones of " * (not every)
@@ -156,10 +157,11 @@ def _letters(url: str | None, prefix: str | None) -> Iterator["DeadLetters"]:
         raise typer.Exit(1) from error
 
 
-def _check_choice(letter_ids: list[str] | None, *others: bool) -> None:
-    if [bool(letter_ids), *others].count(True) != 1:
-        ways = "ids of letters or --all" + (" or --older-than" if len(others) > 1 else "")
-        typer.echo(f"letters: {len(letter_ids or [])} ids, expected {ways}", err=True)
+def _check_choice(ways: str, letter_ids: list[str] | None, *others: bool) -> None:
+    """Refuse unless letters are chosen in one of the `ways`."""
+    chosen = [bool(letter_ids), *others].count(True)
+    if chosen != 1:
+        typer.echo(f"letters: chosen in {chosen} ways, expected one of: {ways}", err=True)
         raise typer.Exit(2)
 
 

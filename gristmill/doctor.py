@@ -18,7 +18,7 @@ import redis
 from contract.deployment import Deployment
 from contract.errors import InvalidRequest
 from gristmill import __version__
-from gristmill.missing import how_to_install
+from gristmill.missing import AGAIN, how_to_install
 from gristmill.server import is_embedded
 
 State = Literal["pass", "warn", "fail"]
@@ -71,10 +71,11 @@ class Check:
     advice: str = ""
 
 
-def examine(url: str | None = None) -> Iterator[Check]:
+def examine(url: str | None = None, prefix: str | None = None) -> Iterator[Check]:
     """Yield the checks one by one: this machine's, then those of the server at `url`.
 
-    `url` defaults to that of the environment. A check that cannot be made fails; none raises.
+    `url` and `prefix` default to those of the environment. A check that cannot be made fails; none
+    raises.
     """
     yield check_python()
     yield from check_imports()
@@ -82,7 +83,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield check_extension()
     yield check_self_test()
     try:
-        deployment = Deployment.from_environment(url)
+        deployment = Deployment.from_environment(url, prefix)
     except InvalidRequest as error:
         yield Check("server", "fail", str(error), "correct --url or GRISTMILL_URL")
         return
@@ -159,7 +160,7 @@ def check_extension() -> Check:
         with native_c.use_backend("compiled"):
             found = native_c.info()
     except NativeError as error:
-        advice = "install a C compiler, then gristmill again; NumPy stands in until then, slower"
+        advice = f"install a C compiler, then {AGAIN}; NumPy stands in until then, slower"
         return Check("compiled kernels", "warn", str(error), advice)
     what = f"{found['simd']}, up to {found['threads']} threads a call, {found['compiler']}"
     return Check("compiled kernels", "pass", what)
@@ -172,11 +173,18 @@ def check_self_test() -> Check:
     try:
         made = kernels()
     except NativeError as error:
-        return Check("backend in use", "fail", str(error), "unset or correct NATIVE_C_BACKEND")
+        return Check("backend in use", "fail", str(error), advice_on_backend(error))
     if made["backend"] == "compiled":
         return Check("backend in use", "pass", "compiled; its self-test agrees with NumPy")
     reason = made["fallback_reason"] or "asked for by NATIVE_C_BACKEND"
     return Check("backend in use", "warn", f"fallback: {reason}", "see `compiled kernels` above")
+
+
+def advice_on_backend(error: Exception) -> str:
+    """Return what to do where the backend that the environment asks for cannot be had."""
+    if isinstance(error, ImportError):
+        return f"install a C compiler, then {AGAIN}; or unset NATIVE_C_BACKEND"
+    return f"unset or correct {str(error).partition(':')[0]}"
 
 
 def check_server(deployment: Deployment) -> Iterator[Check]:
@@ -197,6 +205,7 @@ def check_server(deployment: Deployment) -> Iterator[Check]:
         yield check_persistence(info)
         yield check_memory(info)
         yield check_clock(client)
+        yield check_workers(client, deployment)
 
 
 def check_release_of_server(info: Mapping[str, Any], address: str, took: float) -> Check:
@@ -251,6 +260,20 @@ def check_clock(client: redis.Redis, now: Callable[[], float] = time.time) -> Ch
         return Check("clock", "pass", found)
     state: State = "fail" if abs(skew) > SKEW_TO_FAIL else "warn"
     return Check("clock", state, found, "run an NTP client on both machines")
+
+
+def check_workers(client: redis.Redis, deployment: Deployment) -> Check:
+    """Check that a worker of this deployment is alive; jobs wait without a word where none is."""
+    try:
+        seconds, _ = client.time()
+        alive = client.zcount(deployment.leases_key, seconds, "+inf")
+    except redis.RedisError as error:
+        return Check("workers alive", "warn", f"not known: {error}", "look at the server")
+    if alive:
+        return Check("workers alive", "pass", str(alive))
+    where = f"prefix {deployment.prefix}" if deployment.prefix else "no prefix"
+    advice = "start one with `celery -A workers worker`; until then every job waits"
+    return Check("workers alive", "warn", f"none at this server with {where}", advice)
 
 
 def kernels() -> dict[str, Any]:

@@ -47,6 +47,8 @@ class DeploymentCollector(Collector):
 
     def __init__(self, client: "redis.Redis", deployment: Deployment) -> None:
         """Read from the Redis that `client` talks to."""
+        #: Why the server did not answer when it was last asked; "" where it did.
+        self.failure = ""
         self._client = client
         self._deployment = deployment
         self._events = Events(client, deployment)
@@ -58,9 +60,9 @@ class DeploymentCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; only `gristmill_broker_up` 0 where the server does not answer."""
         try:
-            found = list(self._read())
-        except (redis.RedisError, OSError):
-            found = []
+            found, self.failure = list(self._read()), ""
+        except (redis.RedisError, OSError) as error:
+            found, self.failure = [], f"server {self._deployment.safe_url}: {error}"
         yield _gauge("broker_up", "Whether the server answers.", float(bool(found)))
         yield from found
 
@@ -118,20 +120,35 @@ class DeploymentCollector(Collector):
 
 def registry(url: str | None = None, prefix: str | None = None) -> CollectorRegistry:
     """Return a registry that reads a deployment; the environment's where nothing is given."""
+    return _register(_collector(url, prefix))
+
+
+def text(url: str | None = None, prefix: str | None = None) -> str:
+    """Return all metrics of a deployment in Prometheus's text format."""
+    return tell(url, prefix)[0]
+
+
+def tell(url: str | None = None, prefix: str | None = None) -> tuple[str, str]:
+    """Return the same, and why the server did not answer; "" where it did."""
+    collector = _collector(url, prefix)
+    told = generate_latest(_register(collector)).decode()
+    return told, collector.failure
+
+
+def _collector(url: str | None, prefix: str | None) -> DeploymentCollector:
     deployment = Deployment.from_environment(url, prefix)
     client = redis.Redis.from_url(
         deployment.url,
         socket_connect_timeout=TIMEOUT_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,
     )
+    return DeploymentCollector(client, deployment)
+
+
+def _register(collector: DeploymentCollector) -> CollectorRegistry:
     found = CollectorRegistry()
-    found.register(DeploymentCollector(client, deployment))
+    found.register(collector)
     return found
-
-
-def text(url: str | None = None, prefix: str | None = None) -> str:
-    """Return all metrics of a deployment in Prometheus's text format."""
-    return generate_latest(registry(url, prefix)).decode()
 
 
 def _counters(found: dict[str, dict[tuple[str, ...], int]]) -> Iterator[Metric]:

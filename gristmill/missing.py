@@ -8,11 +8,14 @@ _EXTRAS: Final = {"flower": "worker", "matplotlib": "plot", "prometheus_client":
 #: The packages of this distribution.
 _OURS: Final = ("celeryconfig", "contract", "gristmill", "native_c", "producers", "workers")
 
+#: What puts a broken or incomplete installation of ours right.
+AGAIN: Final = "install gristmill again (in a checkout: make build)"
+
 
 def say(error: ImportError) -> str:
     """Return what an import missed: `flower: not installed, expected pip install '...'`."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return f"{error}, expected it to load; {_again()}"
+        return f"{error}, expected it to load; {AGAIN}"
     package = error.name.partition(".")[0]
     return f"{package}: not installed, expected {how_to_install(package)}"
 
@@ -20,10 +23,6 @@ def say(error: ImportError) -> str:
 def how_to_install(package: str) -> str:
     """Return the command that installs a package."""
     if package in _OURS:
-        return _again()
+        return AGAIN
     extra = _EXTRAS.get(package)
     return f"pip install 'gristmill[{extra}]'" if extra else f"pip install {package}"
-
-
-def _again() -> str:
-    return "pip install --force-reinstall gristmill"

@@ -99,7 +99,10 @@ class Job(Generic[R]):
                 known = f"not known ({error})"
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ResultTimeout(f"job {self.id}: {known} after {limit} s, expected its end")
+                hint = "; does a worker serve its queue?" if known == "queued" else ""
+                raise ResultTimeout(
+                    f"job {self.id}: {known} after {limit} s, expected its end{hint}"
+                )
             time.sleep(min(next(pauses), left))
 
     def status(self) -> str:

@@ -228,7 +228,7 @@ def test_a_replayed_entry_is_enqueued_as_it_came_and_its_job_is_new(
     assert not raw.exists(deployment.result_key("7"), deployment.wake_key("7"))
     assert raw.hkeys(deployment.counts_key) == [b"other:lost"]
     assert letters.size() == 0
-    with pytest.raises(InvalidRequest, match="expected the id of one"):
+    with pytest.raises(InvalidRequest, match="expected the id of a dead letter"):
         letters.replay(letter_id)
     assert raw.llen(f"{deployment.prefix}mcts") == 2
 

@@ -110,6 +110,22 @@ def test_info_names_what_is_broken_before_all_else(monkeypatch: pytest.MonkeyPat
     assert told.stdout.splitlines()[0].endswith("workers does not import: No module named 'x'")
 
 
+@pytest.mark.parametrize("variable", ["NATIVE_C_BACKEND", "NATIVE_C_SIMD", "NATIVE_C_THREADS"])
+def test_info_refuses_in_a_line_what_the_environment_cannot_have(variable: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "gristmill", "info"],
+        cwd=ROOT,
+        env={**os.environ, variable: "bogus"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert re.fullmatch(
+        rf"info: {variable}: 'bogus', expected [^\n]+; unset or correct {variable}\n", told.stderr
+    )
+
+
 def test_doctor_passes_a_sound_deployment() -> None:
     with EmbeddedServer(append_only=True, settings={"maxmemory": "100mb"}) as embedded:
         told = gristmill("doctor", "--url", embedded.url, "--json")
@@ -206,7 +222,10 @@ def test_up_says_in_a_line_that_flower_is_not_installed(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("package", "brought_by"),
-    [("kombu", "pip install kombu"), ("workers", "pip install --force-reinstall gristmill")],
+    [
+        ("kombu", "pip install kombu"),
+        ("workers", "install gristmill again (in a checkout: make build)"),
+    ],
 )
 def test_a_package_that_is_missing_is_told_in_a_line(
     package: str, brought_by: str, monkeypatch: pytest.MonkeyPatch

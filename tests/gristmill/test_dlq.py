@@ -133,7 +133,7 @@ def test_a_letter_that_is_not_there_is_a_line(dlq) -> None:
     for command in ("show", "replay"):
         told = dlq(command, "7-7")
         assert told.exit_code == 1
-        assert told.stderr == "dlq: letter: '7-7', expected the id of one\n"
+        assert told.stderr == "dlq: letter: '7-7', expected the id of a dead letter\n"
 
 
 def test_letters_are_put_back_as_they_came(dlq, letters, raw, deployment) -> None:
@@ -165,7 +165,13 @@ def test_either_ids_or_all(dlq, letters, arguments) -> None:
     letters.add(b"x", "so")
     told = dlq(*arguments)
     assert told.exit_code == 2
-    assert "expected ids of letters or --all" in told.stderr
+    number = len(arguments) - 1
+    ways = (
+        "ids of letters, --older-than or --all"
+        if "purge" in arguments
+        else "ids of letters or --all"
+    )
+    assert told.stderr == f"letters: chosen in {number} ways, expected one of: {ways}\n"
     assert letters.size() == 1
 
 

@@ -17,6 +17,7 @@ import native_c
 from contract.deployment import Deployment
 from gristmill import doctor
 from gristmill.doctor import Check
+from gristmill.missing import AGAIN
 from gristmill.server import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def test_a_sound_server_passes_every_check(server: EmbeddedServer) -> None:
     found = by_name(doctor.check_server(Deployment(url=server.url)))
     assert {name: check.state for name, check in found.items()} == dict.fromkeys(
         ("server", "eviction policy", "append-only file", "memory", "clock"), "pass"
-    )
+    ) | {"workers alive": "warn"}
     assert server.password not in found["server"].found
     assert found["server"].found.startswith(f"{server.binary.name} ")
 
@@ -142,6 +143,27 @@ def test_a_clock_that_is_off_is_told_by_how_much(
     told = re.fullmatch(r"([+-][\d.]+) ms against the server, ±([\d.]+) ms", check.found)
     assert told is not None
     assert float(told[1]) == pytest.approx(offset * 1e3, abs=100.0)
+
+
+def test_workers_count_while_their_leases_last(server: EmbeddedServer) -> None:
+    deployment = Deployment(url=server.url, prefix="shop")
+    with redis.Redis.from_url(server.url) as client:
+        none = doctor.check_workers(client, deployment)
+        now = time.time()
+        client.zadd(deployment.leases_key, {"here": now + 3600, "gone": now - 3600})
+        one = doctor.check_workers(client, deployment)
+    assert none.state == "warn"
+    assert none.found == "none at this server with prefix shop:"
+    assert "celery -A workers worker" in none.advice
+    assert one == Check("workers alive", "pass", "1")
+
+
+def test_what_the_doctor_may_not_read_is_told(server: EmbeddedServer) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.set(Deployment(url=server.url, prefix="odd").leases_key, "no set")
+        check = doctor.check_workers(client, Deployment(url=server.url, prefix="odd"))
+    assert check.state == "warn"
+    assert check.found.startswith("not known: ")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +273,7 @@ def test_an_unknown_backend_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_is_examined_and_nothing_raises(server: EmbeddedServer) -> None:
     names = [check.name for check in doctor.examine(server.url)]
     assert names[0] == "Python"
-    assert names[-1] == "clock"
+    assert names[-1] == "workers alive"
     assert len(names) == len(set(names))
 
 
@@ -265,3 +287,27 @@ def test_the_versions_name_this_interpreter() -> None:
     found = doctor.versions()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["celery"] == metadata.version("celery")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            native_c.errors.Unsupported("NATIVE_C_SIMD: 'x', expected one of y"),
+            "unset or correct NATIVE_C_SIMD",
+        ),
+        (
+            native_c.errors.ExtensionMissing("the extension was not built"),
+            f"install a C compiler, then {AGAIN}; or unset NATIVE_C_BACKEND",
+        ),
+    ],
+)
+def test_a_backend_that_cannot_be_had_fails_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, error: native_c.errors.NativeError, advice: str
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(native_c, "info", refuse)
+    check = doctor.check_self_test()
+    assert check == Check("backend in use", "fail", str(error), advice)

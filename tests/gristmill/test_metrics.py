@@ -153,6 +153,14 @@ def test_a_server_that_is_down_is_told_too() -> None:
     assert read(text("redis://127.0.0.1:1", "")) == {("gristmill_broker_up", ()): 0}
 
 
+def test_the_command_says_why_there_are_none() -> None:
+    told = CliRunner().invoke(app, ["metrics", "--url", "redis://:secret@127.0.0.1:1"])
+    assert told.exit_code == 0
+    assert read(told.stdout) == {("gristmill_broker_up", ()): 0}
+    assert told.stderr.startswith("metrics: server redis://***@127.0.0.1:1")
+    assert "secret" not in told.stderr
+
+
 def test_names_are_as_prometheus_wants_them(deployment: Deployment) -> None:
     for family in text_string_to_metric_families(text(deployment.url, deployment.prefix)):
         assert re.fullmatch(r"gristmill_[a-z0-9_]+", family.name)
@@ -164,6 +172,7 @@ def test_the_command_prints_them(deployment: Deployment) -> None:
     options = ["metrics", "--url", deployment.url, "--prefix", deployment.prefix]
     told = CliRunner().invoke(app, options)
     assert told.exit_code == 0
+    assert told.stderr == ""
     assert sample(read(told.stdout), "broker_up") == 1
 
 

@@ -122,7 +122,10 @@ def test_waiting_for_a_job_that_nobody_runs_ends_in_time(client: Client) -> None
     request = OPERATION.build(visits=[[1]], value_sums=[[0.5]], parent_visits=[1])
     job = client.submit(OPERATION, request)
     started = time.monotonic()
-    with pytest.raises(ResultTimeout, match=rf"^job {job.id}: queued after 0\.2 s, expected"):
+    expected = (
+        rf"^job {job.id}: queued after 0\.2 s, expected its end; does a worker serve its queue"
+    )
+    with pytest.raises(ResultTimeout, match=expected):
         job.result(timeout=0.2)
     assert 0.2 <= time.monotonic() - started < 1
     with pytest.raises(TimeoutError):
