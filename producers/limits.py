@@ -184,4 +184,7 @@ class Gate:
     def _age(self, entry: Any) -> float:
         """Return how long an entry has waited; 0 where it does not tell, or there is none."""
         found = _SUBMITTED.search(entry) if entry else None
-        return max(0.0, self._clock.now() - float(found[1])) if found else 0.0
+        try:
+            return max(0.0, self._clock.now() - float(found[1])) if found else 0.0
+        except ValueError:  # an entry of anybody's, which is no message
+            return 0.0

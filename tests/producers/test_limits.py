@@ -96,7 +96,8 @@ def test_a_queue_whose_oldest_job_waits_too_long_is_refused(limited, raw) -> Non
 
 def test_a_message_that_does_not_tell_its_age_is_not_old(limited, raw) -> None:
     client = limited(max_queue_age_seconds=1)
-    for entry in ("no message", '{"submitted_at": null}', '{"submitted_at": "1.5"}'):
+    told = ("null", '"1.5"', "1.2.3", "e", "1e999")
+    for entry in ("no message", *(f'{{"submitted_at": {value}}}' for value in told)):
         raw.rpush(f"{client.deployment.prefix}mcts", entry)
         limited(max_queue_age_seconds=1).submit(OPERATION, REQUEST)
 
