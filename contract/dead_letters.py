@@ -5,6 +5,7 @@ They are a Redis stream, bounded by number, bytes and age; the oldest letters ma
 
 import builtins
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,8 +13,9 @@ from typing import Any, Final
 import redis
 
 from contract.arrays import describe
+from contract.batches import item_ids
 from contract.deployment import Deployment
-from contract.envelope import Delivery
+from contract.envelope import HEADER, Delivery, Envelope
 from contract.errors import InvalidRequest
 from contract.events import field_of
 
@@ -31,6 +33,9 @@ _REASON_CHARACTERS: Final = 2000
 
 #: Letters that one round trip reads.
 _PAGE: Final = 20
+
+#: First bytes of a result, in either encoding, in which its state stands and nothing else.
+_STATE_BYTES: Final = 24
 
 #: KEYS: the stream, the counts of events and, to take the entry out of an inbox, that inbox and the
 #: counts of entries. ARGV: the entry, or its field of the inbox; most letters, bytes, seconds;
@@ -211,8 +216,9 @@ class DeadLetters:
         """Put a letter's entry back at the end of its queue, as it came, and return the letter.
 
         `queue` is another queue for it, without the deployment's prefix. The job's failed result,
-        and what was counted of the entry, are forgotten in the same moment. Raises `InvalidRequest`
-        for a letter that is not there, that is not whole, or that came from no known queue.
+        those of a batch's items, and what was counted of the entry, are forgotten in the same
+        moment. Raises `InvalidRequest` for a letter that is not there, that is not whole, or that
+        came from no known queue.
         """
 
         def move(pipe: Any) -> DeadLetter:
@@ -223,11 +229,11 @@ class DeadLetters:
                 raise InvalidRequest(f"letter {letter_id}: {was}, expected a whole entry")
             if not target:
                 raise InvalidRequest("queue: not known, expected the name of one")
+            forgotten = [letter.job, *self._failed_items(letter)] if letter.job else []
             pipe.multi()
             pipe.xdel(self._key, letter_id)
-            if letter.job:
-                pipe.delete(self._deployment.result_key(letter.job))
-                pipe.delete(self._deployment.wake_key(letter.job))
+            for job in forgotten:
+                pipe.delete(self._deployment.result_key(job), self._deployment.wake_key(job))
             pipe.hdel(self._deployment.counts_key, *_counts_of(letter.raw))
             pipe.lpush(f"{self._deployment.prefix}{target}", letter.raw)
             return letter
@@ -251,6 +257,15 @@ class DeadLetters:
     def size(self) -> int:
         """Return how many letters there are."""
         return int(self._client.xlen(self._key))
+
+    def _failed_items(self, letter: DeadLetter) -> builtins.list[str]:
+        """Return the items of a letter's batch that failed; the others keep their ends."""
+        ids = item_ids(letter.job, _num_items(letter.raw))
+        with self._client.pipeline(transaction=False) as pipe:
+            for job in ids:
+                pipe.getrange(self._deployment.result_key(job), 0, _STATE_BYTES - 1)
+            heads = pipe.execute()
+        return [job for job, head in zip(ids, heads, strict=True) if b"FAILURE" in head]
 
     def _about(self, kind: str, *told: str) -> builtins.list[Any]:
         return [*self._bounds, field_of("dead_letter", reason=kind), *_told(*told)]
@@ -294,6 +309,14 @@ def _read(letter_id: Any, fields: Mapping[bytes, bytes]) -> DeadLetter:
         size=int(fields.get(b"size", len(raw))),
         **{word: _text(fields.get(word.encode(), b"")) for word in words},
     )
+
+
+def _num_items(raw: bytes) -> int:
+    """Return how many jobs an entry holds beside itself; 0 for what is no batch's message."""
+    try:
+        return Envelope.count_items(json.loads(raw)["headers"][HEADER])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0
 
 
 def _counts_of(raw: bytes) -> tuple[str, str]:

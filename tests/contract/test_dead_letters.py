@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import redis
 from contract import dead_letters
 from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
-from contract.envelope import Delivery
+from contract.envelope import HEADER, Delivery
 from contract.errors import InvalidRequest
 from contract.events import Events
 from gristmill.server import EmbeddedServer
@@ -231,6 +232,26 @@ def test_a_replayed_entry_is_enqueued_as_it_came_and_its_job_is_new(
     with pytest.raises(InvalidRequest, match="expected the id of a dead letter"):
         letters.replay(letter_id)
     assert raw.llen(f"{deployment.prefix}mcts") == 2
+
+
+def test_a_replayed_batch_runs_again_what_failed_of_it(letters, raw, deployment) -> None:
+    ends = ("SUCCESS", "FAILURE", "REVOKED", "FAILURE")
+    for index, state in enumerate(ends):
+        meta = json.dumps({"status": state, "result": "FAILURE"})
+        raw.set(deployment.result_key(f"7.{index}"), meta)
+    packed = b"\xde\x00\x0b\xa6status\xa7FAILURE\xa6result\xc0"
+    raw.set(deployment.result_key("7.4"), packed)
+    raw.set(deployment.result_key("7.5"), packed.replace(b"FAILURE", b"SUCCESS"))
+    entry = json.dumps({"headers": {HEADER: {"version": 1, "num_items": 6}}}).encode()
+    letters.replay(letters.add(entry, "so", **TOLD))
+    stand = [raw.exists(deployment.result_key(f"7.{index}")) for index in range(6)]
+    assert stand == [1, 0, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("entry", [b"[]", b'{"headers": null}', b'{"headers": {"gristmill": 7}}'])
+def test_an_entry_of_any_form_is_replayed(letters, raw, deployment, entry: bytes) -> None:
+    letters.replay(letters.add(entry, "so", **TOLD))
+    assert raw.lrange(f"{deployment.prefix}mcts", 0, -1) == [entry]
 
 
 def test_a_replay_may_name_another_queue(letters, raw, deployment) -> None:
