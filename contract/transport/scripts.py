@@ -24,6 +24,10 @@ MAX_BYTES: Final = 2**23
 #: the lease is longer by what that takes at most, over a slow network too.
 READ_BYTES_PER_SECOND: Final = 10_000_000
 
+#: No lease ends later than this from now, that of the largest entry included. One that does was
+#: given by a clock that went back since, or by that of another server before a failover.
+FAR_SECONDS: Final = 60.0
+
 #: Acknowledgements that one call carries: Lua unpacks no more than some 8,000 values.
 MAX_ACKS: Final = 1000
 
@@ -43,7 +47,11 @@ local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local function renew(worker, taken)
   local lease, silence = {LEASE_SECONDS}, {SILENCE_SECONDS}
   local latest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
-  if latest and now - (tonumber(latest) - lease) > silence then
+  if latest and tonumber(latest) > now + {FAR_SECONDS} then
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', leases, now + lease, '+inf')) do
+      redis.call('ZADD', leases, now + lease, each)
+    end
+  elseif latest and now - (tonumber(latest) - lease) > silence then
     for _, each in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now + silence)) do
       redis.call('ZADD', leases, now + silence, each)
     end

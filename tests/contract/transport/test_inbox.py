@@ -104,6 +104,20 @@ def test_queues_are_read_in_their_order_and_what_is_wanted_is_a_limit(place: Pla
     assert raws(take(inbox, place)) == []
 
 
+def test_a_clock_of_the_server_that_goes_back_prolongs_no_lease(place: Place) -> None:
+    gone, also, here = place.inbox(), place.inbox(), place.inbox()
+    place.push("a", "b", "c" * 50_000_000)
+    take(gone, place, 1)
+    take(also, place, 1)
+    take(here, place, 1)
+    assert place.lease(here) > scripts.LEASE_SECONDS  # which a large entry may
+    hour = {each.name: place.raw.time()[0] + 3600 for each in (gone, also, here)}
+    place.raw.zadd(place.deployment.leases_key, hour)
+    here.reserve((), 0)
+    for each in (gone, also, here):
+        assert 0 < place.lease(each) <= scripts.LEASE_SECONDS
+
+
 def test_large_entries_come_a_few_at_a_time(place: Place) -> None:
     inbox = place.inbox()
     place.push(*["x" * (scripts.MAX_BYTES // 2)] * 4)
