@@ -40,11 +40,20 @@ if tag ~= '' and redis.call('HEXISTS', inbox, tag) == 0 then
   return 'fenced'
 end
 
+local function begin_end_of_once()
+  if not is_end or once_life == 0 then return false end
+  if redis.call('GETRANGE', once, 0, #job) ~= job .. ' ' then return false end
+  redis.call('PEXPIRE', once, once_life, 'LT')
+  return true
+end
+
 local head = redis.call('GETRANGE', result, 0, 31)
 local state = string.match(head, '^{"status": ?"(%u+)"')
   or string.match(head, '^[\128-\143]\166status[\160-\191](%u+)\166')
   or string.match(head, '^\222..\166status[\160-\191](%u+)\166')
 if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then
+  -- Whoever ended it may not have known its idempotency key: the revoke command has no message.
+  if begin_end_of_once() then redis.call('PEXPIRE', result, once_life, 'GT') end
   if redis.call('GET', result) == meta then return 'stored' end
   return 'ended'
 end
@@ -54,10 +63,7 @@ if room then
   if #meta > room then return 'full' end
 end
 
-if is_end and once_life > 0 and redis.call('GETRANGE', once, 0, #job) == job .. ' ' then
-  redis.call('PEXPIRE', once, once_life)
-  if life > 0 then life = math.max(life, once_life) end
-end
+if begin_end_of_once() and life > 0 then life = math.max(life, once_life) end
 if life > 0 then
   redis.call('SET', result, meta, 'PX', life)
 else

@@ -32,6 +32,7 @@ from contract.errors import (
     JobCancelled,
     MessageError,
 )
+from contract.idempotency import MAX_SECONDS
 from contract.operation import Result
 from contract.outages import is_passing
 from contract.result_store import Entry, Outcome, ResultStore
@@ -282,7 +283,7 @@ class Backend(RedisBackend):
         if not (envelope.idempotency_key and isinstance(operation, str)):
             return "", 0.0
         key = self._deployment.once_key(operation, envelope.idempotency_key)
-        return key, envelope.idempotency_seconds
+        return key, min(envelope.idempotency_seconds, MAX_SECONDS)
 
     def _insist(self, act: Callable[[], T], job_id: str, state: str) -> T:
         """Do what a job's end needs, as often as the broker must be asked.

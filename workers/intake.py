@@ -255,7 +255,9 @@ def _end(backend: Any, job_id: str, refusal: Refusal, context: Context) -> bool:
 
 def _context(message: Any, job_id: str) -> Context:
     """Return what Celery needs to tell a chord and the errbacks, as far as it can be read."""
-    known = {"id": job_id, **{name: message.headers.get(name) for name in (DELIVERY, HEADER)}}
+    # The task with its envelope, also where nothing else is right: its idempotency key ends, too.
+    kept = ("task", DELIVERY, HEADER)
+    known = {"id": job_id, **{name: message.headers.get(name) for name in kept}}
     with contextlib.suppress(Exception):  # headers and a body of anybody's
         if "task" in message.headers and len(message.body) <= codec.INLINE.max_bytes:
             _, _, embed = read(message.body, message.content_type, message.content_encoding)

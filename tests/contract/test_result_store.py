@@ -288,6 +288,32 @@ def test_the_end_of_a_job_starts_the_end_of_its_idempotency_key(backend: Backend
     assert 199_000 < raw.ttl(RESULT) <= 200_000  # a day otherwise: the handle must go on working
 
 
+def test_a_job_that_was_revoked_before_its_message_came_gives_its_idempotency_key_back(
+    backend: Backend, raw
+) -> None:
+    envelope = Envelope(idempotency_key="order 7", idempotency_seconds=200_000)
+    key = f"{PREFIX}gristmill:once:mcts.ucb1_selection:order 7"
+    raw.set(key, "job digest", ex=2_592_000)
+    backend.mark_as_revoked("job", "revoked")  # by Celery's command, which has no message
+    assert raw.ttl(key) > 200_000
+    for _ in range(2):
+        backend.mark_as_revoked("job", "revoked", request(**{HEADER: envelope.to_header()}))
+    assert 199_000 < raw.ttl(key) <= 200_000
+    assert 199_000 < raw.ttl(RESULT) <= 200_000
+    raw.expire(key, 5)  # a message that comes once more begins no new time
+    backend.mark_as_revoked("job", "revoked", request(**{HEADER: envelope.to_header()}))
+    assert raw.ttl(key) <= 5
+
+
+def test_an_idempotency_key_of_all_times_keeps_no_job_from_its_end(backend: Backend, raw) -> None:
+    envelope = Envelope(idempotency_key="order 7", idempotency_seconds=2.0**52)
+    key = f"{PREFIX}gristmill:once:mcts.ucb1_selection:order 7"
+    raw.set(key, "job digest")
+    backend.mark_as_done("job", 1, request(**{HEADER: envelope.to_header()}))
+    assert backend.get_state("job") == "SUCCESS"
+    assert 0 < raw.ttl(key) <= 30 * 86_400
+
+
 def test_another_jobs_idempotency_key_is_left_alone(backend: Backend, raw) -> None:
     envelope = Envelope(idempotency_key="order 7", idempotency_seconds=5)
     key = f"{PREFIX}gristmill:once:mcts.ucb1_selection:order 7"

@@ -15,10 +15,11 @@ from celery.exceptions import NotRegistered
 from kombu.message import Message
 
 from contract import codec, transport
-from contract.envelope import HEADER
+from contract.envelope import HEADER, Envelope
 from contract.errors import MessageError
 from contract.results import error_from_meta, read_meta
 from workers import intake
+from workers.burial import deployment_of
 from workers.task import OperationTask
 
 FIELDS = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
@@ -182,6 +183,18 @@ def test_the_headers_of_stock_clients_pass(intake_of_task: Intake, name: str) ->
 def test_time_limits_are_two_numbers_or_none(intake_of_task: Intake, limits: Any) -> None:
     intake_of_task.take(headers={"timelimit": limits})
     assert len(intake_of_task.consumer.accepted) == 1
+
+
+def test_a_job_that_is_refused_unread_gives_its_idempotency_key_back(
+    intake_of_task: Intake,
+) -> None:
+    envelope = Envelope(idempotency_key="order 7", idempotency_seconds=60)
+    client: Any = intake_of_task.task.backend.client
+    key = deployment_of(intake_of_task.task.app).once_key(intake_of_task.task.name, "order 7")
+    client.set(key, "7 digest", ex=2_592_000)
+    intake_of_task.take(content_type="x/nonsense", headers={HEADER: envelope.to_header()})
+    assert type(intake_of_task.failure) is MessageError
+    assert 0 < client.ttl(key) <= 60
 
 
 def test_a_compressed_job_is_refused_before_anything_is_unpacked(intake_of_task: Intake) -> None:
