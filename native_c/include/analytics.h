@@ -41,7 +41,7 @@ int64_t nc_analytics_basic_statistics_scratch(int64_t n, int64_t n_percentiles);
  *
  *   n, n_percentiles  zero or more
  *   percentiles       [n_percentiles], each in [0, 100]; NULL, with no percentiles, for no order
- *                     statistics: median, iqr and mad are NaN then, in a tenth of the time
+ *                     statistics: median, iqr and mad are NaN then, in a quarter of the time
  *   ddof              zero or more
  *   scratch           [nc_analytics_basic_statistics_scratch(n, n_percentiles)], any content; not
  *                     used, and may be NULL, where percentiles is NULL

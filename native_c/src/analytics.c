@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "analytics.h"
+#include "cells.h"
 #include "moments.h"
 #include "selection.h"
 
@@ -122,14 +123,19 @@ static void set_orders(nc_basic_statistics *s, const double *values, int64_t n,
     for (int64_t i = 0; i < n_orders; i++)
         if (n_unique == 0 || orders[i].rank != orders[n_unique - 1].rank)
             orders[n_unique++] = orders[i];
-    nc_select(values, n, 0, 0, orders, n_unique, scratch);
+    nc_cells cells;
+    int in_cells = nc_cells_count(&cells, values, n, orders, n_unique, scratch) &&
+                   nc_cells_select(&cells, orders, n_unique);
+    if (!in_cells)
+        nc_select(values, n, 0, 0, orders, n_unique, scratch);
     for (int64_t i = 0; i < n_percentiles; i++)
         at_percentiles[i] = percentile_at(orders, n_unique, percentiles[i], n);
     s->iqr = percentile_at(orders, n_unique, 75, n) - percentile_at(orders, n_unique, 25, n);
     s->median = median_of(order_at(orders, n_unique, (n - 1) / 2), n);
     if (isfinite(s->median)) {
         nc_order deviation = {.rank = (n - 1) / 2};
-        nc_select(values, n, 1, s->median, &deviation, 1, scratch);
+        if (!in_cells || !nc_cells_select_deviation(&cells, s->median, &deviation))
+            nc_select(values, n, 1, s->median, &deviation, 1, scratch);
         s->mad = median_of(&deviation, n);
     }
 }
@@ -144,7 +150,9 @@ static int64_t n_orders_of(int64_t n_percentiles) {
 int64_t nc_analytics_basic_statistics_scratch(int64_t n, int64_t n_percentiles) {
     int64_t n_orders = n_orders_of(n_percentiles);
     int64_t one = nc_select_scratch(n, 1), all = nc_select_scratch(n, n_orders);
-    return 3 * n_orders + (one > all ? one : all);
+    int64_t most = nc_cells_scratch(n);
+    most = one > most ? one : most;
+    return 3 * n_orders + (all > most ? all : most);
 }
 
 static int all_legal(const double *percentiles, int64_t n) {

@@ -1,5 +1,5 @@
 /*
- * selection.c - order statistics by sampling, brackets and one pass.
+ * selection.c - order statistics by sampling, brackets and one pass: for what cells.c declines.
  *
  * A sorted sample of the series, one member of each stratum, places a bracket around every wanted
  * rank, wide enough to miss it about once in a thousand (Floyd and Rivest 1975, "Expected time
@@ -40,7 +40,7 @@
 #define RESAMPLE_SMALL 64
 #define RESAMPLE_LARGE 512
 #define RESAMPLE_VALUES 16384
-/* So many values end the narrowing: sorting them costs about a microsecond. */
+/* So many values end the narrowing: counting each against all costs half a microsecond. */
 #define NARROW_FEW 64
 /* Half widths of brackets in standard deviations of a rank: a miss of the first costs a whole pass.
  */
@@ -115,6 +115,12 @@ static void draw_sample(const selection *s, int64_t m, uint64_t seed, uint64_t *
     nc_sort_keys(keys, spare, m);
     for (int64_t i = 0; i < m; i++)
         sample[i] = nc_value_of(keys[i]);
+}
+
+void nc_draw_sample(const double *values, int64_t n, int64_t m, uint64_t *keys, uint64_t *spare,
+                    double *sample) {
+    selection s = {.values = values, .n = n};
+    draw_sample(&s, m, 0, keys, spare, sample);
 }
 
 /* The part of `outer` that its sample [m] makes likely to hold the shares first to last of it. */
@@ -194,6 +200,27 @@ static void settle(nc_order *order, int found, double lower, double upper) {
         order->upper = upper;
 }
 
+/* Count for each of a few values how many are less, and how many at most as large. */
+static void count_few(const narrowing *w, int found, nc_order *order) {
+    int wanted = 3 & ~found;
+    for (int64_t i = 0; wanted; i++) {
+        double x = w->values[i];
+        int64_t less = 0, up_to = 0;
+        for (int64_t j = 0; j < w->n; j++) {
+            less += w->values[j] < x;
+            up_to += w->values[j] <= x;
+        }
+        if (wanted & 1 && less <= w->first && w->first < up_to) {
+            order->lower = x + 0.0;
+            wanted &= ~1;
+        }
+        if (wanted & 2 && less <= w->last && w->last < up_to) {
+            order->upper = x + 0.0;
+            wanted &= ~2;
+        }
+    }
+}
+
 /* Find both values of an order in a series that is ours to overwrite. */
 static void narrow(narrowing w, nc_order *order) {
     uint64_t keys[RESAMPLE_LARGE], spare[RESAMPLE_LARGE];
@@ -218,10 +245,11 @@ static void narrow(narrowing w, nc_order *order) {
             return;
         }
     }
-    for (int64_t i = 0; i < w.n; i++)
-        keys[i] = nc_key_of(w.values[i]);
-    nc_sort_keys(keys, spare, w.n);
-    settle(order, found, nc_value_of(keys[w.first]), nc_value_of(keys[w.last]));
+    count_few(&w, found, order);
+}
+
+void nc_select_in_place(double *values, int64_t n, int64_t first, int64_t last, nc_order *order) {
+    narrow((narrowing){.values = values, .n = n, .first = first, .last = last}, order);
 }
 
 /* ---- several orders of the whole series ---- */

@@ -22,4 +22,12 @@ int64_t nc_select_scratch(int64_t n, int64_t n_orders);
 void nc_select(const double *values, int64_t n, int deviations, double centre, nc_order *orders,
                int64_t n_orders, double *scratch);
 
+/* The same for the ranks `first` and `last` (first or first + 1) of few values, overwriting them.
+ */
+void nc_select_in_place(double *values, int64_t n, int64_t first, int64_t last, nc_order *order);
+
+/* A sorted sample [m] of values [n], one from each of m strata; keys and spare [m] are scratch. */
+void nc_draw_sample(const double *values, int64_t n, int64_t m, uint64_t *keys, uint64_t *spare,
+                    double *sample);
+
 #endif

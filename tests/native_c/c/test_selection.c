@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cells.h"
 #include "check.h"
 #include "core.h"
 #include "selection.h"
@@ -28,10 +29,11 @@ static double uniform(void) {
     return (double)(scatter(state++) >> 11) * 0x1p-53;
 }
 
-/* The places that the first sample of a series looks at: what is there misleads it. */
-static void mislead(int64_t n, double by) {
-    for (int64_t i = 0; i < 1024; i++) {
-        int64_t first = i * n / 1024, width = (i + 1) * n / 1024 - first;
+/* The places that the first sample of a series, of so many points, looks at: what is there misleads
+ * it. */
+static void mislead(int64_t n, int64_t points, double by) {
+    for (int64_t i = 0; i < points; i++) {
+        int64_t first = i * n / points, width = (i + 1) * n / points - first;
         values[first + (int64_t)(((scatter((uint64_t)i) >> 32) * (uint64_t)width) >> 32)] += by;
     }
 }
@@ -127,25 +129,66 @@ static int by_value(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-/* Check n_orders ranks spread from the first to the last against a full sort. */
-static void check_orders(int64_t n, int deviations, double centre, int64_t n_orders) {
-    nc_order orders[ORDERS];
+/* n_orders ranks spread from the first to the last. */
+static void make_ranks(int64_t n, nc_order *orders, int64_t n_orders) {
     for (int64_t i = 0; i < n_orders; i++)
         orders[i].rank = n_orders == 1 ? (n - 1) / 2 : i * (n - 1) / (n_orders - 1);
-    memcpy(copy, values, (size_t)n * sizeof *values);
+}
+
+static void sort(int64_t n, int deviations, double centre) {
     for (int64_t i = 0; i < n; i++)
         sorted[i] = deviations ? fabs(values[i] - centre) : values[i];
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    double *scratch = malloc((size_t)nc_select_scratch(n, n_orders) * sizeof *scratch);
-    nc_select(values, n, deviations, centre, orders, n_orders, scratch);
-    free(scratch);
-    CHECK(memcmp(copy, values, (size_t)n * sizeof *values) == 0);
+}
+
+/* Compare with `sorted`. */
+static void check_found(int64_t n, const nc_order *orders, int64_t n_orders) {
     for (int64_t i = 0; i < n_orders; i++) {
         int64_t rank = orders[i].rank;
         CHECK(orders[i].lower == sorted[rank]);
         CHECK(orders[i].upper == sorted[rank + 1 < n ? rank + 1 : rank]);
         CHECK(!(orders[i].lower == 0 && signbit(orders[i].lower)));
+        CHECK(!(orders[i].upper == 0 && signbit(orders[i].upper)));
     }
+}
+
+/* Check ranks against a full sort. */
+static void check_orders(int64_t n, int deviations, double centre, int64_t n_orders) {
+    nc_order orders[ORDERS];
+    make_ranks(n, orders, n_orders);
+    memcpy(copy, values, (size_t)n * sizeof *values);
+    sort(n, deviations, centre);
+    double *scratch = malloc((size_t)nc_select_scratch(n, n_orders) * sizeof *scratch);
+    nc_select(values, n, deviations, centre, orders, n_orders, scratch);
+    free(scratch);
+    CHECK(memcmp(copy, values, (size_t)n * sizeof *values) == 0);
+    check_found(n, orders, n_orders);
+}
+
+/* The same in cells, and then deviations from some centres; returns how many questions of the four
+ * were answered. */
+static int check_cells(int64_t n, int64_t n_orders) {
+    nc_order orders[ORDERS], deviation = {.rank = (n - 1) / 2};
+    nc_cells cells;
+    int answered = 0;
+    make_ranks(n, orders, n_orders);
+    sort(n, 0, 0);
+    double centres[] = {sorted[(n - 1) / 2], sorted[n / 3], 0.125};
+    double *scratch = malloc((size_t)nc_cells_scratch(n) * sizeof *scratch + 1);
+    if (nc_cells_count(&cells, values, n, orders, n_orders, scratch)) {
+        if (nc_cells_select(&cells, orders, n_orders)) {
+            check_found(n, orders, n_orders);
+            answered++;
+        }
+        for (int c = 0; c < 3; c++)
+            if (isfinite(centres[c]) && nc_cells_select_deviation(&cells, centres[c], &deviation)) {
+                sort(n, 1, centres[c]);
+                check_found(n, &deviation, 1);
+                answered++;
+            }
+    }
+    free(scratch);
+    return answered;
 }
 
 static void make(family of, int64_t n) {
@@ -176,7 +219,7 @@ static void a_misled_sample_costs_time_but_no_answer(void) {
     for (int f = 0; f < FAMILIES; f++)
         for (double by = -1000; by <= 1000; by += 2000) {
             make(families[f], 20011);
-            mislead(20011, by);
+            mislead(20011, 1024, by);
             check_orders(20011, 0, 0, 5);
             check_orders(20011, 1, 1, 1);
         }
@@ -190,8 +233,37 @@ static void long_series_are_cut_into_chunks(void) {
         check_orders(MOST, 1, 0.5, 1);
     }
     make(a_normal, MOST);
-    mislead(MOST, -1000);
+    mislead(MOST, 1024, -1000);
     check_orders(MOST, 0, 0, 5);
+}
+
+static void cells_give_what_a_sort_gives(void) {
+    static const int64_t sizes[] = {1, 256, 257, 1000, 3001, 20011};
+    for (int f = 0; f < FAMILIES; f++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            for (int64_t n_orders = 1; n_orders <= 9; n_orders += 8) {
+                make(families[f], sizes[s]);
+                check_cells(sizes[s], n_orders);
+                mislead(sizes[s], 256, f % 2 ? 1000 : -0.5);
+                check_cells(sizes[s], n_orders);
+            }
+}
+
+static void cells_answer_for_data_that_spread(void) {
+    static const family spread[] = {a_normal, a_cauchy, ascending, descending, an_organ_pipe};
+    for (int f = 0; f < 5; f++) {
+        make(spread[f], 20011);
+        CHECK(check_cells(20011, 5) == 4);
+        CHECK(check_cells(20011, ORDERS) == 4);
+    }
+}
+
+static void cells_of_all_chunks_are_put_together(void) {
+    for (int threads = 1; threads <= 3; threads++) {
+        CHECK(nc_set_threads(threads) == NC_OK);
+        make(threads == 2 ? offset_with_outlier : a_normal, MOST);
+        CHECK(check_cells(MOST, 5) >= 3);
+    }
 }
 
 static void keys_order_as_doubles_do(void) {
@@ -209,6 +281,9 @@ int main(void) {
         every_family_gives_what_a_sort_gives();
         a_misled_sample_costs_time_but_no_answer();
         long_series_are_cut_into_chunks();
+        cells_give_what_a_sort_gives();
+        cells_answer_for_data_that_spread();
+        cells_of_all_chunks_are_put_together();
     }
     many_orders_are_read_off_a_sort();
     return 0;
