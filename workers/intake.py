@@ -241,7 +241,7 @@ def refuse(app: Any, message: Any, refusal: Refusal) -> None:
             return  # this was the echo of a job that has ended well
         bury(app, message, refusal.reason, refusal.kind)
     except Exception as error:
-        if is_passing(error):
+        if is_passing(error) or is_passing(error.__cause__):
             # As the consumer knows it: it connects again, and the message comes again.
             raise redis.ConnectionError(f"job {job_id} waits to be refused: {error}") from error
         logger.exception("job %s of %s was refused, and not all was done", job_id, task)
@@ -249,7 +249,13 @@ def refuse(app: Any, message: Any, refusal: Refusal) -> None:
 
 def _end(backend: Any, job_id: str, refusal: Refusal, context: Context) -> bool:
     """End a job with a failure; say whether it has another end already."""
-    backend.mark_as_failure(job_id, refusal.fault, request=context)
+    try:
+        backend.mark_as_failure(job_id, refusal.fault, request=context)
+    except Exception as error:
+        if is_passing(error) or is_passing(error.__cause__):
+            raise
+        # Such as an errback that cannot be called. The message is to be kept all the same.
+        logger.exception("job %s: not all that follows from its failure was done", job_id)
     return backend.get_state(job_id) in (states.SUCCESS, states.REVOKED)
 
 
@@ -258,6 +264,7 @@ def _context(message: Any, job_id: str) -> Context:
     # The task with its envelope, also where nothing else is right: its idempotency key ends, too.
     kept = ("task", DELIVERY, HEADER)
     known = {"id": job_id, **{name: message.headers.get(name) for name in kept}}
+    known["delivery_info"] = message.delivery_info or {}  # errbacks are not sent without
     with contextlib.suppress(Exception):  # headers and a body of anybody's
         if "task" in message.headers and len(message.body) <= codec.INLINE.max_bytes:
             _, _, embed = read(message.body, message.content_type, message.content_encoding)

@@ -197,6 +197,36 @@ def test_a_job_that_is_refused_unread_gives_its_idempotency_key_back(
     assert 0 < client.ttl(key) <= 60
 
 
+ERRBACK = {"task": "else.where", "args": [], "kwargs": {}, "options": {"queue": "errors"}}
+
+
+def test_a_job_that_is_refused_calls_its_errbacks(intake_of_task: Intake) -> None:
+    app = intake_of_task.task.app
+    body = json.dumps([[], FIELDS, {"errbacks": [ERRBACK]}])
+    how = {"content_type": "application/json", "content_encoding": "utf-8"}
+    intake_of_task.take(body, headers={"eta": "soon"}, **how)
+    client: Any = app.backend.client
+    (entry,) = client.lrange(deployment_of(app).queue_key("errors"), 0, -1)
+    assert json.loads(entry)["headers"]["task"] == "else.where"
+    assert client.xlen(deployment_of(app).dead_key) == 1
+
+
+def test_a_job_whose_errbacks_cannot_be_called_is_a_dead_letter(
+    intake_of_task: Intake, monkeypatch
+) -> None:
+    app = intake_of_task.task.app
+    unable = Mock(side_effect=TypeError("no errback"))
+    monkeypatch.setattr(app.backend, "_call_task_errbacks", unable)
+    body = json.dumps([[], FIELDS, {"errbacks": [ERRBACK]}])
+    how = {"content_type": "application/json", "content_encoding": "utf-8"}
+    intake_of_task.take(body, headers={"eta": "soon"}, **how)
+    assert unable.called
+    assert type(intake_of_task.failure) is MessageError
+    client: Any = app.backend.client
+    assert client.xlen(deployment_of(app).dead_key) == 1
+    assert intake_of_task.ack.called
+
+
 def test_a_compressed_job_is_refused_before_anything_is_unpacked(intake_of_task: Intake) -> None:
     bomb = gzip.compress(b"0" * 2**26)
     assert len(bomb) < 2**17
