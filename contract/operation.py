@@ -1,6 +1,7 @@
 """An operation, declared once: its name on the wire, its request and its result."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import (
@@ -151,6 +152,7 @@ class Operation(Generic[P, R]):
         )
         self.result = result
         self.__doc__ = request.__doc__
+        self.__signature__ = _signature(request, result)
 
     def __repr__(self) -> str:
         """Return a text that names the operation."""
@@ -186,18 +188,24 @@ class Operation(Generic[P, R]):
         after its end (an hour unless told).
         """
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        if "idempotency_seconds" in options and "idempotency_key" not in options:
+            was = describe(options["idempotency_seconds"])
+            raise InvalidRequest(f"idempotency_seconds: {was}, expected beside an idempotency_key")
         request = self.build(*args, **kwargs)
         return Operation.find_submitter().submit(self, request, **options)
 
-    def submit_many(self, requests: Iterable[Any]) -> Sequence[Job[R]]:
+    def submit_many(
+        self, requests: Iterable[Any], *, deadline_seconds: float | None = None
+    ) -> Sequence[Job[R]]:
         """Submit many requests, hundreds to a message, and return their handles in order.
 
         Each item is a request, a map of its arguments by name, or its first argument alone. It is a
         job like any other, with its own result, error and cancel. All are checked before the first
-        is sent: `InvalidRequest` names the item.
+        is sent: `InvalidRequest` names the item. `deadline_seconds` is as for `submit`, for all.
         """
         built = [self._build_item(index, item) for index, item in enumerate(requests)]
-        return Operation.find_submitter().submit_many(self, built)
+        submitter = Operation.find_submitter()
+        return submitter.submit_many(self, built, deadline_seconds=deadline_seconds)
 
     @property
     def family(self) -> str:
@@ -264,6 +272,13 @@ class Operation(Generic[P, R]):
 def fields_of(value: Any) -> dict[str, Any]:
     """Return the fields of a request or result by name, without copying."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _signature(request: Callable[..., Any], result: type) -> inspect.Signature:
+    """Return the request's signature, as `help` and shells show it: without its long types."""
+    signature = inspect.signature(request)
+    bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    return signature.replace(parameters=bare, return_annotation=result)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract import batches, codec
 from contract.envelope import Envelope
-from contract.errors import InvalidRequest, MessageError
+from contract.errors import DeadlineExceeded, InvalidRequest, MessageError
 from contract.mcts import Ucb1SelectionRequest, ucb1_selection
 from gristmill.testing import in_process
 
@@ -101,6 +101,13 @@ def test_requests_come_as_requests_as_maps_or_as_a_first_argument() -> None:
         chosen = [job.result().chosen.tolist() for job in jobs]
     assert chosen == [[1], [1]]
     assert len({job.id for job in jobs}) == 2
+
+
+def test_a_deadline_is_one_for_all() -> None:
+    with in_process():
+        for job in ucb1_selection.submit_many([ARGUMENTS, ARGUMENTS], deadline_seconds=0):
+            with pytest.raises(DeadlineExceeded):
+                job.result()
 
 
 def test_no_requests_are_no_jobs() -> None:

@@ -1,6 +1,7 @@
 """An operation: how its request is built, which words refuse, results, names and schemas."""
 
 import dataclasses
+import inspect
 import json
 import math
 import pickle
@@ -85,6 +86,14 @@ def test_an_operation_has_the_words_of_its_name() -> None:
         "gross",
         "limit",
     )
+
+
+def test_an_operation_shows_its_arguments_to_help_and_shells() -> None:
+    shown = str(inspect.signature(weigh)).partition(" -> ")[0]
+    assert shown == (
+        "(masses, weights=None, factor=1.0, repeats=1, stones='keep', gross=False, limit=None)"
+    )
+    assert inspect.signature(weigh).return_annotation is WeighResult
 
 
 def test_positions_and_names_may_be_mixed() -> None:
@@ -337,6 +346,10 @@ def test_a_wrong_request_is_refused_before_anything_is_submitted(recorder, call)
         call([1.0], factor=-1.0)
     with pytest.raises(InvalidRequest, match=r"^self: unknown"):
         call([1.0], self=1)
+    with pytest.raises(
+        InvalidRequest, match=r"^idempotency_seconds: 60, expected beside an idempotency_key$"
+    ):
+        call([1.0], idempotency_seconds=60)
     assert recorder.submitted == []
 
 
