@@ -11,6 +11,7 @@ from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.signals import task_rejected, task_unknown
 from celery.utils.log import get_logger
+from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.strategy import default
 
@@ -22,6 +23,7 @@ from contract.events import Events
 from contract.outages import is_passing
 from contract.transport import require
 from workers.burial import bury, delivery_of, deployment_of, verdict
+from workers.prefork import has_process
 from workers.reading import CONTENT_TYPES, NOT_DECODED, ReadingPool, read
 from workers.summaries import shorten
 
@@ -74,9 +76,22 @@ class Consumer(CeleryConsumer):
 
     def stop(self) -> None:
         """Stop reading. Jobs that have not begun are given back before the running ones end."""
+        self._note_begun()
         super().stop()
         if self.task_consumer is not None:
             self.task_consumer.channel.hand_back()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of a connection that broke, and of the jobs that have not begun."""
+        self._note_begun()
+        super().on_connection_error_after_connected(exc)
+
+    def _note_begun(self) -> None:
+        """Take each job for begun that a process of the pool has, though it did not say so yet."""
+        for request in tuple(state.reserved_requests):
+            run = request._apply_result and request._apply_result()
+            if has_process(run):
+                request.message.begin()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return what is called with each message."""

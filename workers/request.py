@@ -28,6 +28,10 @@ _REMEMBERED_SECONDS: Final = 24 * 3600
 _SIGNAL: Final = re.compile(r"\((SIG\w+)\)")
 
 
+class HandedBack(Exception):
+    """Raised where a job is about to begin whose message this worker has given away."""
+
+
 class Request(CeleryRequest):
     """A request whose failures stay its own, and whose body is decoded only where it must be.
 
@@ -49,8 +53,14 @@ class Request(CeleryRequest):
             return NOT_DECODED
 
     def on_accepted(self, pid: int, time_accepted: float) -> Any:
-        """Note that the job runs: a worker that has to reconnect goes on with it."""
-        self.message.has_started = True
+        """Note that the job runs: a worker that has to reconnect goes on with it.
+
+        Raises `HandedBack` where it must not, which ends it: in a pool of threads this is called
+        by the thread that is about to run it.
+        """
+        begin = getattr(self.message, "begin", None)  # other transports' messages have none
+        if begin is not None and not begin():
+            raise HandedBack(f"job {self.id} went back to its queue before it began")
         return super().on_accepted(pid, time_accepted)
 
     def on_failure(

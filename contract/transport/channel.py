@@ -29,6 +29,10 @@ _TURN_SECONDS: Final = 0.05
 _TIMEOUT_SECONDS: Final = 10.0
 
 
+#: What becomes of a message: its job runs, or somebody else shall have it.
+_BEGUN: Final = "begun"
+_HANDED_BACK: Final = "handed back"
+
 #: Bells are push messages, which RESP 3 has; they would upset redis-py's check of a connection.
 _BELLS: Final[dict[str, Any]] = {"protocol": 3, "health_check_interval": 0}
 
@@ -46,15 +50,28 @@ class Message(virtual.Message):
     #: Name of the compression that the body of a job of ours came under; None for none.
     compression: Any = None
 
-    #: Whether its job runs: a worker that reconnects goes on with it. Set by the worker.
-    has_started = False
-
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         """Read an entry of a queue."""
         headers = payload.get("headers") or {}
         if str(headers.get("task")).partition(".")[0] in FAMILIES:
             self.compression = headers.pop("compression", None)
         super().__init__(payload, channel, **kwargs)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its job runs: a worker that reconnects or stops goes on with it."""
+        return vars(self).get("_fate") == _BEGUN
+
+    def begin(self) -> bool:
+        """Note that its job begins; False where it is handed back, so that it must not.
+
+        Of `begin` and `hand_back`, from whatever thread each is called, the first one decides.
+        """
+        return bool(vars(self).setdefault("_fate", _BEGUN) == _BEGUN)
+
+    def hand_back(self) -> bool:
+        """Note that it goes back to its queue; False where its job runs."""
+        return bool(vars(self).setdefault("_fate", _HANDED_BACK) == _HANDED_BACK)
 
 
 class QoS(virtual.QoS):
@@ -115,6 +132,7 @@ class Channel(stock.Channel):
         """Open a channel; it has no inbox before it consumes."""
         self.inbox: Inbox | None = None
         self.line: Line | None = None
+        self._has_left = False
         self._reserved_queues: dict[str, str] = {}
         super().__init__(*args, **kwargs)
         self.handlers["INBOX"] = self.read_inbox
@@ -285,9 +303,12 @@ class Channel(stock.Channel):
         self.qos.put_back(delivery_tag, scripts.LOST)
 
     def hand_back(self) -> None:
-        """Hand back what has not begun, as a worker stops, and keep the lease of what runs."""
-        if self.inbox is not None and self.line is not None:
-            self.line.finish()
+        """Hand back what has not begun, as a worker stops, and keep the lease of what runs.
+
+        Nobody reads from this channel any more, so that from now on a thread renews.
+        """
+        if self.inbox is not None:
+            self._end_line()
             self.inbox.keep()
             try:
                 self.inbox.hand_back_waiting()
@@ -306,10 +327,16 @@ class Channel(stock.Channel):
 
     def leave(self) -> None:
         """Leave the inbox, once nobody reads from this channel any more."""
-        if self.inbox is not None and self.line is not None:
-            line, self.line = self.line, None
-            line.finish()
+        if self.inbox is not None and not self._has_left:
+            self._has_left = True
+            self._end_line()
             self.inbox.leave(self._inbox_place)
+
+    def _end_line(self) -> None:
+        # The timers of an event loop go on while a worker stops: they find no line to ask on.
+        line, self.line = self.line, None
+        if line is not None:
+            line.finish()
 
 
 @contextlib.contextmanager

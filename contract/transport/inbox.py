@@ -90,7 +90,7 @@ class Inbox:
         return bool(self._acks)
 
     def hold(self, tag: str, message: Any) -> None:
-        """Note who answers for an entry: a message with `has_started` outlives its connection."""
+        """Note who answers for an entry: a message that `has_begun` outlives its connection."""
         self._held[tag] = message
 
     def acknowledge(self, tag: str) -> None:
@@ -207,7 +207,7 @@ class Inbox:
         if not self._was_used:
             return
         missing = self.hand_back(self._held)
-        waiting = [tag for tag in missing if not _has_started(self._held.pop(tag, None))]
+        waiting = [tag for tag in missing if not _has_begun(self._held.pop(tag, None))]
         if waiting:
             self._lose()
 
@@ -223,7 +223,7 @@ class Inbox:
     def hand_back_waiting(self) -> None:
         """Put back what has not begun, at once, and keep the rest while it runs."""
         if not self.is_lost:
-            self.hand_back(self._started())
+            self.hand_back(self._begun())
 
     def _call_return(
         self, mode: str, tags: Sequence[str], fault: str, *, is_leaving: bool = False
@@ -241,8 +241,9 @@ class Inbox:
         for tag in set(self._held).difference(but):
             self._held.pop(tag, None)
 
-    def _started(self) -> list[str]:
-        return [tag for tag, message in list(self._held.items()) if _has_started(message)]
+    def _begun(self) -> list[str]:
+        """Return the tags of what has begun; what has not never will from now on."""
+        return [tag for tag, message in list(self._held.items()) if not message.hand_back()]
 
     # --- From channel to channel ---
 
@@ -261,14 +262,14 @@ class Inbox:
         self.on_ack = _nothing
         if self.is_lost or not self._was_used:
             return self.close()
-        started = self._started()
+        begun = self._begun()
         try:
-            self.hand_back(started, is_leaving=not started)
+            self.hand_back(begun, is_leaving=not begun)
         except TROUBLE as error:
             logger.warning("jobs could not be handed back yet: %s", error)
-            self._forget(started)
+            self._forget(begun)
         else:
-            if not started:
+            if not begun:
                 return self.close()
         _left.setdefault(place, []).append(self)
         return None
@@ -296,8 +297,8 @@ class Inbox:
         self.client.connection_pool.disconnect()
 
 
-def _has_started(message: Any) -> bool:
-    return bool(getattr(message, "has_started", False))
+def _has_begun(message: Any) -> bool:
+    return message is not None and bool(message.has_begun)
 
 
 def _nothing() -> None:

@@ -1,7 +1,9 @@
 """What becomes of reserved jobs when their worker dies, stands still, stops or loses its broker."""
 
+import contextlib
 import itertools
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +16,7 @@ import pytest
 import redis
 
 from contract.deployment import Deployment
-from contract.transport import scripts
+from contract.transport import line, scripts
 from contract.transport.inbox import Inbox
 from gristmill.server import EmbeddedServer
 from producers import Client
@@ -41,9 +43,9 @@ class Stand:
     def client(self) -> Client:
         return Client(self.url, prefix=self.prefix, timeout=30)
 
-    def send(self, client: Client, seconds: float, key: str) -> str:
-        key = f"{self.prefix}{key}"
-        return client._here().app.send_task("user.slow", (seconds, key), queue="celery").id
+    def send(self, client: Client, seconds: float, key: str, *more: str) -> str:
+        arguments = (seconds, f"{self.prefix}{key}", *more)
+        return client._here().app.send_task("user.slow", arguments, queue="celery").id
 
     def starts(self, key: str) -> int:
         return int(self.raw.get(f"{self.prefix}{key}:starts") or 0)
@@ -59,7 +61,8 @@ class Stand:
 
 @pytest.fixture
 def stand(server, tmp_path, request) -> Iterator[Stand]:
-    stand = Stand(server.url, f"{request.node.name}:", tmp_path)
+    name = re.sub(r"\W", "-", request.node.name)  # which `SCAN` would take for a pattern
+    stand = Stand(server.url, f"{name}:", tmp_path)
     yield stand
     stand.raw.close()
 
@@ -165,6 +168,65 @@ def test_a_worker_that_stops_hands_back_at_once_what_waits_and_in_order(stand: S
         assert stand.held() == 0
         assert stand.waiting() == behind
         assert stand.raw.zcard(f"{stand.prefix}gristmill:leases") == 0
+
+
+@contextlib.contextmanager
+def a_job_that_its_process_has_not_noticed(
+    stand: Stand, worker: Worker, client: Client, size: int
+) -> Iterator[tuple[str, str]]:
+    """Let a worker give a job to a process that stands still, and hold another one behind it."""
+    wait_until(lambda: len(worker.children()) == 1, 10)
+    (process,) = worker.children()
+    process.suspend()
+    try:
+        job = stand.send(client, 0.1, "job", "x" * size)
+        worker.wait_for_log(f"[{job}] received")
+        behind = stand.send(client, 0, "behind")
+        wait_until(lambda: stand.held() == 2, 10)
+        time.sleep(0.2)  # until the pipe is full of the first one
+        yield job, behind
+    finally:
+        process.resume()
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])  # more than a pipe takes at once
+def test_a_worker_that_stops_right_after_it_took_a_job_ends_it_and_itself(stand, size) -> None:
+    with stand.worker() as worker, stand.client() as client:
+        with a_job_that_its_process_has_not_noticed(stand, worker, client, size) as (job, behind):
+            os.kill(worker.pid, signal.SIGTERM)
+            worker.wait_for_log("Warm shutdown")
+            if not size:  # else its process must read on first
+                wait_until(lambda: stand.waiting() == [behind], 10)
+        wait_until(lambda: not worker.alive(), 20)
+        assert client.look(job)["status"] == "SUCCESS"
+        assert stand.starts("job") == 1
+        assert (stand.waiting(), stand.held()) == ([behind], 0)
+        assert "FENCED" not in worker.log()
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+def test_a_job_that_its_process_has_runs_once_though_the_worker_reconnects(stand, size) -> None:
+    with stand.worker() as worker, stand.client() as client:
+        with a_job_that_its_process_has_not_noticed(stand, worker, client, size) as (job, behind):
+            stand.raw.client_kill_filter(_type="normal", skipme=True)
+            worker.wait_for_log("Connection to broker lost")
+            if not size:
+                worker.wait_for_log(f"[{behind}] received", times=2)
+        assert done(client, [job, behind])
+        assert (stand.starts("job"), stand.starts("behind")) == (1, 1)
+        wait_until(lambda: stand.held() == 0, 10)
+        assert "FENCED" not in worker.log()
+
+
+def test_a_worker_that_stops_for_long_logs_no_faults(stand: Stand) -> None:
+    with stand.worker() as worker, stand.client() as client:
+        job = stand.send(client, line.SILENT_SECONDS + 3, "job")
+        wait_until(lambda: stand.starts("job") == 1, 10)
+        assert worker.terminate(60) == 0
+        assert client.look(job)["status"] == "SUCCESS"
+        assert "Error in timer" not in worker.log()
+        assert "Traceback" not in worker.log()
+        assert stand.held() == 0
 
 
 def test_a_worker_that_is_told_to_quit_hands_back_what_runs_too(stand: Stand) -> None:

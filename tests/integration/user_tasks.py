@@ -72,7 +72,7 @@ def text(seconds: float, size: int) -> str:
 
 
 @app.task(name="user.slow", bind=True)
-def slow(self, seconds: float, key: str) -> str:
+def slow(self, seconds: float, key: str, _: str = "") -> str:
     """Count starts and ends in Redis, so that a test sees how often it ran."""
     self.backend.client.set(f"{key}:pid", os.getpid())
     self.backend.client.incr(f"{key}:starts")

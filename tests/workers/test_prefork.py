@@ -67,7 +67,9 @@ def test_a_process_that_closed_its_pipe_and_lives_is_left_to_the_rounds(pool) ->
     assert pool.timers == {pool.maintain_pool: ROUND_SECONDS}
 
 
-@pytest.mark.parametrize("name", ["_event_process_exit", "timers", "maintain_pool"])
+@pytest.mark.parametrize(
+    "name", ["_event_process_exit", "_flush_writer", "flush", "maintain_pool", "timers"]
+)
 def test_what_is_overridden_or_called_is_still_celerys(name: str) -> None:
     assert hasattr(AsynPool, name)
 

@@ -24,9 +24,10 @@ from contract.errors import (
     MessageError,
 )
 from contract.results import error_from_meta, read_meta
+from contract.transport import Message as OurMessage
 from workers.burial import MAX_LOST, deployment_of
 from workers.reading import NOT_DECODED, NotRun
-from workers.request import Request
+from workers.request import HandedBack, Request
 from workers.task import OperationTask
 
 FIELDS = {"visits": [[1, 2]], "value_sums": [[0.5, 1.0]], "parent_visits": [3]}
@@ -356,3 +357,22 @@ def test_a_chord_learns_of_a_job_whose_process_died_right_after_its_success(
     assert told == ["7 SUCCESS"]
     job.ack.assert_called_once()
     job.reject.assert_not_called()
+
+
+def accept(job: Job, message: OurMessage) -> None:
+    """Let the job of a message be about to begin, as a pool tells it."""
+    job.request._message = message
+    job.request.on_accepted(1, 0.0)
+
+
+def test_a_job_begins_or_goes_back_whichever_comes_first(task) -> None:
+    properties = {"delivery_tag": "1 mcts", "delivery_info": {}}
+    begun, gone = (OurMessage({"properties": properties, "headers": {}}) for _ in range(2))
+    accept(Job(task), begun)
+    assert begun.has_begun
+    assert not begun.hand_back()
+    assert gone.hand_back()
+    with pytest.raises(HandedBack, match="went back"):
+        accept(Job(task), gone)
+    assert not gone.has_begun
+    assert gone.hand_back()

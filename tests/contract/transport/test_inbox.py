@@ -17,14 +17,19 @@ from gristmill.server import EmbeddedServer
 LOW = "q\x06\x169"
 
 
-class Begun:
-    """A message whose job runs."""
-
-    has_started = True
-
-
 class Waiting:
     """A message whose job has not begun."""
+
+    has_begun = False
+
+    def hand_back(self) -> bool:
+        return not self.has_begun
+
+
+class Begun(Waiting):
+    """A message whose job runs."""
+
+    has_begun = True
 
 
 class Place:
