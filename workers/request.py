@@ -8,8 +8,9 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.concurrency.base import BasePool
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import Reject, TaskRevokedError
 from celery.utils.log import get_logger
+from celery.worker import state
 from celery.worker.request import Request as CeleryRequest
 
 from contract.errors import ComputeError, GristmillError, InternalError, MessageError
@@ -42,6 +43,9 @@ class Request(CeleryRequest):
     _is_held = _wants_ack = False
     #: Whether the job's process died, so that its return to the queue counts against it.
     _is_loss = False
+    #: Whether its task has asked for another run. That is to come after what waits: in front of it,
+    #: a few such tasks that wait for a later one would keep it from ever running.
+    _is_postponed = False
 
     @cached_property
     def _payload(self) -> Any:
@@ -86,6 +90,9 @@ class Request(CeleryRequest):
                 self._count("poison", reason="lost")
                 exc_info = _info(self._given_up(error))
                 kind = "poison"
+        elif isinstance(error, Reject):
+            # Where the worker stops, it is handed back like any other.
+            self._is_postponed = not _is_stopping()
         self._end(exc_info, send_failed_event, return_ok, kind)
         return None
 
@@ -143,17 +150,19 @@ class Request(CeleryRequest):
         if not requeue:
             bury(self.app, self.message, "rejected by its task or its settings", "malformed")
         elif self._is_loss:
-            self._return_lost()
+            self._return("requeue_lost")
+        elif self._is_postponed:
+            self._return("requeue_behind")
         super().reject(requeue)
 
-    def _return_lost(self) -> None:
-        """Put the message back and count the loss in one step; other transports have none."""
-        requeue = getattr(self.message.channel, "requeue_lost", None)
+    def _return(self, how: str) -> None:
+        """Put the message back in a way that our transport has; others know one alone."""
+        requeue = getattr(self.message.channel, how, None)
         if requeue is not None and self._delivery is not None:
             try:
                 requeue(self._delivery.tag)
             except self._connection_errors as error:
-                logger.error("job %s: its lost process was not counted: %s", self.id, error)
+                logger.error("job %s went back as any other (%s): %s", self.id, how, error)
 
     def send_event(self, kind: str, **fields: Any) -> None:
         """Tell the monitors; that a job is revoked must count for more than its progress."""
@@ -216,6 +225,11 @@ def _kind_of(error: object) -> str:
     if not isinstance(error, MessageError):
         return ""
     return "version" if str(error).startswith("version:") else "malformed"
+
+
+def _is_stopping() -> bool:
+    flags = (state.should_stop, state.should_terminate)
+    return any(flag is not None and flag is not False for flag in flags)  # 0 is an exit status
 
 
 def _signal_of(error: object) -> str:

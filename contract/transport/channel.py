@@ -94,11 +94,11 @@ class QoS(virtual.QoS):
             return self.ack(delivery_tag)
         return self.put_back(delivery_tag)
 
-    def put_back(self, delivery_tag: str, fault: str = "") -> None:
-        """Put a message back at the front of its queue; count the `fault` that befell it."""
+    def put_back(self, delivery_tag: str, fault: str = "", *, behind: bool = False) -> None:
+        """Put a message back at the front of its queue, or the back; count the `fault` it met."""
         super().ack(delivery_tag)
         if self.channel.inbox is not None:
-            self.channel.inbox.put_back(delivery_tag, fault)
+            self.channel.inbox.put_back(delivery_tag, fault, behind=behind)
 
     def restore_unacked(self) -> None:
         """Put all messages back at the front of their queues."""
@@ -301,6 +301,10 @@ class Channel(stock.Channel):
     def requeue_lost(self, delivery_tag: str) -> None:
         """Put a message back at the front of its queue: the process that ran its job has died."""
         self.qos.put_back(delivery_tag, scripts.LOST)
+
+    def requeue_behind(self, delivery_tag: str) -> None:
+        """Put a message back at the back of its queue: its task asks to be run later."""
+        self.qos.put_back(delivery_tag, behind=True)
 
     def hand_back(self) -> None:
         """Hand back what has not begun, as a worker stops, and keep the lease of what runs.

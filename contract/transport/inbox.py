@@ -73,7 +73,8 @@ class Inbox:
         self._held: dict[str, Any] = {}
         self._digests: dict[str, str] = {}
         self._acks: deque[str] = deque()
-        self._unreturned: dict[str, str] = {}
+        #: How what could not be put back yet goes back, and the fault to count.
+        self._unreturned: dict[str, tuple[str, str]] = {}
         self._has_lease = self._was_used = False
         self._next_number = 1
         self._keeper: threading.Thread | None = None
@@ -99,19 +100,19 @@ class Inbox:
             self._acks.append(tag)
             self.on_ack()
 
-    def put_back(self, tag: str, fault: str = "") -> None:
+    def put_back(self, tag: str, fault: str = "", *, behind: bool = False) -> None:
         """Put an entry back at the front of its queue; count the `fault` that befell it.
 
-        Where the broker is away that is done once it is back.
+        `behind`: at the back of its queue. Where the broker is away that is done once it is back.
         """
         if self._held.pop(tag, None) is not None:
-            self._unreturned[tag] = fault
+            self._unreturned[tag] = ("behind" if behind else "these", fault)
             with contextlib.suppress(*TROUBLE):
                 self._put_back()
 
     def _put_back(self) -> None:
-        for tag, fault in list(self._unreturned.items()):
-            self._call_return("these", [tag], fault)
+        for tag, (mode, fault) in list(self._unreturned.items()):
+            self._call_return(mode, [tag], fault)
             self._unreturned.pop(tag, None)
 
     # --- Reserving ---

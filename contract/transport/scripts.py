@@ -66,7 +66,7 @@ local function number(tag)
   return tonumber(string.sub(tag, 1, string.find(tag, ' ', 1, true) - 1))
 end
 
-local function put_back(inbox, tags, fault)
+local function put_back(inbox, tags, fault, push)
   -- The last one taken first, so that the first one taken comes to stand at the very front.
   table.sort(tags, function(a, b) return number(a) > number(b) end)
   local moved = 0
@@ -74,7 +74,7 @@ local function put_back(inbox, tags, fault)
     local raw = redis.call('HGET', inbox, tag)
     local queue = string.sub(tag, string.find(tag, ' ', 1, true) + 1)
     -- Where somebody has put another type in the queue's place, the entry stays where it is.
-    if raw and type(redis.pcall('RPUSH', queue, raw)) == 'number' then
+    if raw and type(redis.pcall(push or 'RPUSH', queue, raw)) == 'number' then
       redis.call('HDEL', inbox, tag)
       moved = moved + 1
       if fault ~= '' then
@@ -147,8 +147,8 @@ return {1, #late, is_empty and 1 or 0, faults, entries}
 #: Puts entries of a worker back at the front of their queues, in the order in which it took them.
 #:
 #: KEYS: leases, counts, inbox. ARGV: worker; 1 where it leaves and needs no lease any more; `these`
-#: or `but`; the fault to count, or ""; number of acknowledgements, these, and the tags to put back,
-#: or not to.
+#: or `behind`, at the back of their queues, or `but`; the fault to count, or ""; number of
+#: acknowledgements, these, and the tags to put back, or not to.
 #:
 #: Returns the tags of `but` that are not in the inbox: another worker has taken them.
 RETURN: Final = (
@@ -166,6 +166,8 @@ for i = 6 + acks, #ARGV do
 end
 if mode == 'these' then
   put_back(inbox, given, fault)
+elseif mode == 'behind' then
+  put_back(inbox, given, fault, 'LPUSH')
 else
   local is_kept, others = {}, {}
   for _, tag in ipairs(given) do is_kept[tag] = true end

@@ -11,6 +11,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.exceptions import Reject
+from celery.worker import state
 from kombu.message import Message
 
 from contract import codec
@@ -301,6 +302,22 @@ def test_our_transport_counts_a_loss_as_it_puts_the_message_back(task, deliver) 
     assert job.message.channel.requeue_lost.call_args.args == ("1 mcts",)
     assert job.reject.call_args.args[-1] is True  # which finds nothing left to put back
     assert job.failure is None
+
+
+def test_a_task_that_asks_to_run_later_lets_others_run_before(task, deliver) -> None:
+    job = deliver(lost=0)
+    job.fail(Reject("not yet", requeue=True))
+    assert job.message.channel.requeue_behind.call_args.args == ("1 mcts",)
+    assert job.reject.call_args.args[-1] is True  # which finds nothing left to put back
+    assert job.failure is None
+
+
+def test_a_job_that_a_stopping_worker_hands_back_stays_in_front(task, deliver, monkeypatch) -> None:
+    monkeypatch.setattr(state, "should_stop", 0)
+    job = deliver(lost=0)
+    job.fail(Reject("its end is not stored", requeue=True))
+    assert not job.message.channel.requeue_behind.called
+    assert job.reject.call_args.args[-1] is True
 
 
 def test_a_second_loss_ends_the_job_and_empties_the_inbox(task, deliver, inbox, letters) -> None:

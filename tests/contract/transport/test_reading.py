@@ -122,6 +122,16 @@ def test_a_message_that_is_refused_with_requeue_comes_again_first(reader: Reader
     assert reader.ids() == ["1", "1", "2"]
 
 
+def test_a_message_whose_task_asks_for_a_later_run_comes_again_last(reader: Reader) -> None:
+    reader.push("1", "2", "3")
+    answers = iter([lambda message: message.channel.requeue_behind(message.delivery_tag)] * 2)
+    reader.handle = lambda message: next(answers, lambda message: message.ack())(message)
+    reader.drain(lambda: len(reader.read) == 5)
+    assert reader.ids() == ["1", "2", "3", "1", "2"]
+    reader.drain(lambda: reader.held() == 0)
+    assert not reader.raw.exists(reader.deployment.counts_key)
+
+
 def test_a_message_whose_process_died_is_counted_and_says_so(reader: Reader) -> None:
     reader.push("1")
     answers = iter([lambda message: message.channel.requeue_lost(message.delivery_tag)])
