@@ -113,6 +113,10 @@ class Deployment:
         """Return the hash of what `worker` has taken and not acknowledged: tag to raw entry."""
         return self.key("inbox", worker)
 
+    def sent_key(self, job_id: str) -> str:
+        """Return the hash of the callbacks that a job has sent and whose end is not stored yet."""
+        return self.key("sent", job_id)
+
     @property
     def leases_key(self) -> str:
         """The sorted set of workers by the end of their lease, in seconds of the broker's clock."""

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 import redis
+from kombu.exceptions import OperationalError
 from redis import exceptions
 
 #: Errors after which a broker may serve again, on a new connection if need be.
@@ -30,7 +31,12 @@ _PASSING_WORDS: Final = re.compile(r"(^|: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED|NO
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Say whether a broker that failed with `error` is expected to serve again later."""
+    """Say whether a broker that failed with `error` is expected to serve again later.
+
+    Kombu wraps what befell it into an error of its own, which means what its cause does.
+    """
+    if isinstance(error, OperationalError):
+        error = error.__cause__
     if isinstance(error, _LASTING):
         return False
     if isinstance(error, redis.ResponseError) and _PASSING_WORDS.search(str(error)):

@@ -22,16 +22,29 @@ WAKE_SECONDS: Final = 60
 #: A larger one must be no larger than the message that its acknowledgement frees.
 ROOM_BYTES: Final = 4096
 
-#: KEYS: result, wake-up list, event counts, inbox, idempotency key; the last two may be any where
-#: ARGV says that there is none. ARGV: the meta; its life in ms, 0 for ever; "1" for a job's end;
-#: the message's field of the inbox, "" for none; the job's id; the life of its idempotency key from
-#: the end in ms, 0 for none; the counts' field for a refusal; seconds of a wake-up; bytes that fit
-#: where there is no memory, "" where nobody asks.
+#: Says whether the job whose result has a key has ended.
 #:
 #: The state stands in the first bytes of a meta in both encodings: in JSON, and in msgpack after
 #: the byte or three that begin a map. Nothing is parsed.
-_STORE: Final = r"""
-local result, wake, events, inbox, once = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+HAS_ENDED: Final = r"""
+local function has_ended(result)
+  local head = redis.call('GETRANGE', result, 0, 31)
+  local state = string.match(head, '^{"status": ?"(%u+)"')
+    or string.match(head, '^[\128-\143]\166status[\160-\191](%u+)\166')
+    or string.match(head, '^\222..\166status[\160-\191](%u+)\166')
+  return state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED'
+end
+"""
+
+#: KEYS: result, wake-up list, event counts, what the job sent, inbox, idempotency key; the last two
+#: may be any where ARGV says that there is none. ARGV: the meta; its life in ms, 0 for ever; "1"
+#: for a job's end; the message's field of the inbox, "" for none; the job's id; the life of its
+#: idempotency key from the end in ms, 0 for none; the counts' field for a refusal; seconds of a
+#: wake-up; bytes that fit where there is no memory, "" where nobody asks.
+_STORE: Final = (
+    HAS_ENDED
+    + """
+local result, wake, events, sent, inbox, once = unpack(KEYS)
 local meta, life, is_end, tag = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4]
 local job, once_life, room = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[9])
 
@@ -47,11 +60,7 @@ local function begin_end_of_once()
   return true
 end
 
-local head = redis.call('GETRANGE', result, 0, 31)
-local state = string.match(head, '^{"status": ?"(%u+)"')
-  or string.match(head, '^[\128-\143]\166status[\160-\191](%u+)\166')
-  or string.match(head, '^\222..\166status[\160-\191](%u+)\166')
-if state == 'SUCCESS' or state == 'FAILURE' or state == 'REVOKED' then
+if has_ended(result) then
   -- Whoever ended it may not have known its idempotency key: the revoke command has no message.
   if begin_end_of_once() then redis.call('PEXPIRE', result, once_life, 'GT') end
   if redis.call('GET', result) == meta then return 'stored' end
@@ -73,9 +82,11 @@ redis.call('PUBLISH', result, meta)
 if is_end then
   redis.call('LPUSH', wake, '1')
   redis.call('EXPIRE', wake, ARGV[8])
+  redis.call('DEL', sent)
 end
 return 'stored'
 """
+)
 
 #: The same for a broker without memory, which takes no writes from a script that does not say this.
 _STORE_WITHOUT_MEMORY: Final = f"#!lua flags=allow-oom\n{_STORE}"
@@ -158,6 +169,7 @@ class ResultStore:
             key,
             self._deployment.wake_key(entry.job_id),
             self._deployment.events_key,
+            self._deployment.sent_key(entry.job_id),
             delivery.inbox if delivery else key,
             entry.once_key or key,
         ]

@@ -1,19 +1,18 @@
 """The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
 
-import random
+import contextlib
 import sys
-import time
 from collections import UserDict
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numpy as np
 import redis
 from celery import states
 from celery._state import get_current_worker_task
 from celery.backends.redis import RedisBackend
-from celery.exceptions import Reject, SoftTimeLimitExceeded, TaskRevokedError
+from celery.exceptions import TaskRevokedError
 from kombu.exceptions import DecodeError
 from kombu.log import get_logger
 from kombu.serialization import dumps, loads
@@ -34,8 +33,9 @@ from contract.errors import (
 )
 from contract.idempotency import MAX_SECONDS
 from contract.operation import Result
-from contract.outages import is_passing
-from contract.result_store import Entry, Outcome, ResultStore
+from contract.patience import HandBack, insist
+from contract.result_store import Entry, Outcome, ResultStore, Script
+from contract.transport.publishing import after_the_end, count_sequels, of_failure
 
 logger = get_logger(__name__)
 
@@ -47,12 +47,14 @@ SCHEME: Final = "contract.results:Backend"
 #: Seconds for which a worker's parent tries to store an end; a job's own process has all the time.
 PARENT_SECONDS: Final = 2.0
 
-#: Seconds for which a job's own process tries it at least where its worker stops.
-STOPPING_SECONDS: Final = 5.0
+#: Seconds after which a job without a result, which has ended, is acknowledged for certain.
+_ACKNOWLEDGED_SECONDS: Final = 60
 
-#: First and longest pause between two tries to store an end, in seconds.
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 2.0
+#: Gives the right to send a chord's body back. KEYS: the claim. ARGV: the token of whoever has it.
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
 
 #: Fields that every result has.
 _MADE: Final = tuple(Result.__dataclass_fields__)
@@ -126,6 +128,10 @@ class Backend(RedisBackend):
         if not is_kept or self._end(task_id, result, state, None, request):
             mark = super().mark_as_done  # which tells the chord
             self._insist(partial(mark, task_id, result, request, False, state), task_id, state)
+        if not is_kept and count_sequels(request):  # an end that is stored forgets them by itself
+            key = self._deployment.sent_key(task_id)
+            forget = partial(self.client.expire, key, _ACKNOWLEDGED_SECONDS)
+            self._insist(forget, task_id, state)
 
     def mark_as_failure(
         self,
@@ -175,11 +181,20 @@ class Backend(RedisBackend):
             getattr(request, "chain", None), TaskRevokedError(reason), None, True, state
         )
 
+    def on_chord_part_return(self, *args: Any, **kwargs: Any) -> Any:
+        """Tell a job's chord of its end, and send the body where it was the last."""
+        with after_the_end():
+            return super().on_chord_part_return(*args, **kwargs)
+
+    def _call_task_errbacks(self, request: Any, *args: Any) -> None:
+        with of_failure(request.id), after_the_end():
+            super()._call_task_errbacks(request, *args)
+
     def finish(self, request: Any) -> bool:
         """Do again what follows from a job's end, where it has ended; say whether it has.
 
         A worker that died between the two left a chord, a chain or errbacks without their word.
-        Each of them counts a job once, however often it is told.
+        Each of them counts a job once, however often it is told, and errbacks are sent once.
         """
         return self._insist(partial(self._finish, request), request.id, "at its end")
 
@@ -202,6 +217,8 @@ class Backend(RedisBackend):
         outcome = self._put(task_id, encoded, state, traceback, request)
         if outcome is not Outcome.STORED:
             logger.info("job %s: its state %s was refused: %s", task_id, state, outcome.name)
+        if outcome is Outcome.ENDED and state != states.REVOKED and request is not None:
+            self.finish(request)  # it may have been handed back before all was told
         return outcome is Outcome.STORED
 
     def _store_result(
@@ -292,25 +309,41 @@ class Backend(RedisBackend):
         worker stops and the job goes back to its queue. A worker's parent, which renews leases and
         serves all its children, soon leaves it to the next delivery of the message.
         """
-        in_parent, began = get_current_worker_task() is None, time.monotonic()
-        pause = 0.0
-        while True:
-            try:
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                return act()
-            except SoftTimeLimitExceeded:
-                logger.info("job %s: its time was up when it had ended", job_id)
-            except Exception as error:
-                waited = time.monotonic() - began
-                if not is_passing(error) or (in_parent and waited > PARENT_SECONDS):
-                    raise
-                if not in_parent and waited > STOPPING_SECONDS and _is_stopping():
-                    raise Reject(f"job {job_id}: its end is not stored", requeue=True) from None
-                if not pause:
-                    logger.error("job %s: its state %s waits: %s", job_id, state, error)
-                # What else is open leads to the same broker, which may not be there any more.
-                self.client.connection_pool.disconnect(inuse_connections=False)
-                pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        return insist(
+            act,
+            f"job {job_id}: its state {state}",
+            mend=self._drop_idle,
+            most_seconds=PARENT_SECONDS if get_current_worker_task() is None else float("inf"),
+        )
+
+    def ensure(self, fun: Callable[..., T], args: Sequence[Any], **policy: Any) -> T:
+        """Do what a job needs to store beside results, such as a chord's size; see `_insist`."""
+        if get_current_worker_task() is None:
+            return cast(T, super().ensure(fun, args, **policy))
+        what = "what a job stores beside its result"
+        return insist(partial(fun, *args), what, mend=self._drop_idle, is_job_over=False)
+
+    @cached_property
+    def _chord_cleanup_script(self) -> Callable[..., Any]:
+        """Forget a chord whose body was sent; where that is for the next delivery, let it be.
+
+        Celery's own forgets it whatever became of the body.
+        """
+        clean = super()._chord_cleanup_script
+        release = Script(self.client, _RELEASE)
+
+        def clean_unless_handed_back(keys: list[str], args: list[Any], client: Any) -> Any:
+            if not isinstance(sys.exception(), HandBack):
+                return clean(keys=keys, args=args, client=client)
+            with contextlib.suppress(redis.RedisError, OSError):  # it expires by itself
+                release(keys[:1], args[:1])
+            return 1
+
+        return clean_unless_handed_back
+
+    def _drop_idle(self) -> None:
+        """Drop what is open: it leads to the same broker, which may not be there any more."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
 
     @cached_property
     def _store(self) -> ResultStore:
@@ -390,13 +423,6 @@ def _decode(payload: bytes | str) -> Any:
     if isinstance(payload, str) or payload[:1] in _JSON_STARTS:
         return loads(payload, content_type="application/json", content_encoding="utf-8")
     return codec.decode(payload)
-
-
-def _is_stopping() -> bool:
-    """Say whether this very process is a worker that was told to stop."""
-    worker = sys.modules.get("celery.worker.state")  # which no app that only enqueues loads
-    flags = (getattr(worker, name, None) for name in ("should_stop", "should_terminate"))
-    return any(flag is not None and flag is not False for flag in flags)  # 0 is an exit status
 
 
 def _holds_arrays(value: Any) -> bool:

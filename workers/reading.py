@@ -12,6 +12,7 @@ from kombu.serialization import loads
 from contract import codec
 from contract.arrays import describe
 from contract.errors import ComputeError, GristmillError, InternalError, MessageError
+from contract.patience import handing_back
 
 #: Content types that jobs may have.
 CONTENT_TYPES: Final = (codec.CONTENT_TYPE, codec.BATCH_CONTENT_TYPE, "application/json")
@@ -62,8 +63,9 @@ def read_and_run(
     try:
         if content_type:
             body = read(body, content_type, content_encoding)
-        return run(task, job_id, request, body, None, None)
-    except Reject:  # the worker stops, and the job's end found no room: it goes back to its queue
+        with handing_back():
+            return run(task, job_id, request, body, None, None)
+    except Reject:  # the worker stops, and the broker takes nothing: it goes back to its queue
         return 1, ExceptionInfo(), 0.0
     except Exception as error:
         try:

@@ -16,6 +16,7 @@ from kombu.entity import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
+from contract.transport import publishing
 from contract.transport.channel import Channel, Message
 from contract.transport.inbox import LeaseLost
 from contract.transport.poller import Poller
@@ -84,6 +85,14 @@ class Amqp(AMQP):
     """Celery's messaging with our connection: `Celery(amqp="contract.transport:Amqp")`."""
 
     Connection = Connection
+
+    def _create_task_sender(self) -> Any:
+        return publishing.patiently(super()._create_task_sender())
+
+    def _retry_publish(self, publish: Any, *args: Any, **kwargs: Any) -> Any:
+        """Publish what follows from a job; Celery's own tries are few, and then the job fails."""
+        with publishing.of_success():
+            return super()._retry_publish(publish, *args, **kwargs)
 
 
 def queue(name: str) -> Queue:

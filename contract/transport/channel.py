@@ -9,14 +9,15 @@ import redis
 from kombu.log import get_logger
 from kombu.transport import redis as stock
 from kombu.transport import virtual
+from kombu.utils.json import dumps
 from kombu.utils.scheduling import cycle_by_name
 
 from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
-from contract.envelope import Delivery
+from contract.envelope import DELIVERY, Delivery
 from contract.events import Events
 from contract.families import FAMILIES
-from contract.transport import entries, scripts
+from contract.transport import entries, publishing, scripts
 from contract.transport.inbox import TROUBLE, Entry, Inbox
 from contract.transport.line import Line
 
@@ -216,6 +217,26 @@ class Channel(stock.Channel):
             return 1
         room = self.qos.can_consume_max_estimate()
         return 1 if room is None else int(room)
+
+    # --- Publishing ---
+
+    def prepare_message(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a message; a retry copies its headers, where it was delivered is not its own."""
+        message = super().prepare_message(*args, **kwargs)
+        message["headers"] = {
+            name: value for name, value in message["headers"].items() if name != DELIVERY
+        }
+        return message
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        sequel = publishing.sequel()
+        if sequel is None or queue in self._expires:
+            super()._put(queue, message, **kwargs)
+            return
+        step = self._get_message_priority(message, reverse=False)
+        key = self.global_keyprefix + self._q_for_pri(queue, step)
+        client = redis.Redis(connection_pool=self.pool)
+        sequel.put(client, Deployment(prefix=self.global_keyprefix), key, dumps(message))
 
     # --- Reading ---
 

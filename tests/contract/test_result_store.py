@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from contract import results
+from contract import patience, results
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import ComputeError
@@ -220,9 +220,10 @@ def test_what_follows_from_an_end_follows_only_where_it_counts(backend, raw, mon
     assert told == []
     backend.mark_as_done("job", 1, request(**part))
     backend.mark_as_failure("job", ValueError("x"), request=request(**part))
-    assert told == ["SUCCESS"]
-    assert backend.finish(request(**part))
+    # The first end again, which a chord counts once: whoever stored it may not have told it.
     assert told == ["SUCCESS", "SUCCESS"]
+    assert backend.finish(request(**part))
+    assert told == ["SUCCESS", "SUCCESS", "SUCCESS"]
 
 
 def test_a_chord_hears_of_a_job_that_was_revoked_before_its_message_came(
@@ -407,7 +408,7 @@ def test_a_worker_that_stops_hands_a_job_back_whose_end_it_cannot_store(monkeypa
 
     monkeypatch.setattr(results, "get_current_worker_task", lambda: "a job")
     monkeypatch.setattr(state, "should_stop", 0)
-    monkeypatch.setattr(results, "STOPPING_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "STOPPING_SECONDS", 0.2)
     app = app_of("redis://127.0.0.1:1/0", "ours")
     with pytest.raises(Reject) as caught:
         app.backend.mark_as_done("job", 1, request())

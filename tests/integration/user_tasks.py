@@ -64,6 +64,37 @@ def wait(seconds: float) -> str:
     return "done"
 
 
+@app.task(name="user.relay")
+def relay(seconds: float) -> str:
+    """Wait, and send a job of its own."""
+    time.sleep(seconds)
+    return add.delay(1, 2).id
+
+
+@app.task(name="user.late_flaky", bind=True, max_retries=2)
+def late_flaky(self, seconds: float) -> int:
+    """Wait, and succeed at the second try."""
+    if self.request.retries == 0:
+        time.sleep(seconds)
+        raise self.retry(countdown=0)
+    return self.request.retries
+
+
+@app.task(name="user.note", bind=True)
+def note(self, words: object, key: str) -> object:
+    """Put what it got on a list in Redis, so that a test sees how often it ran."""
+    self.backend.client.rpush(key, str(words))
+    return words
+
+
+@app.task(name="user.begin", bind=True)
+def begin(self, seconds: float, key: str) -> str:
+    """Say that it has begun, then ask the broker for nothing."""
+    self.backend.client.incr(key)
+    time.sleep(seconds)
+    return "done"
+
+
 @app.task(name="user.text")
 def text(seconds: float, size: int) -> str:
     """Wait, and return a text of so many characters."""
