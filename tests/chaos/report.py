@@ -45,8 +45,8 @@ _LIMITS: Final = """\
 
 - A job that was begun may be begun again. What a task of your own does outside its result must
   bear that, or look at an idempotency key of its own.
-- With `appendfsync everysec`, Redis's default, a crash of the server's host loses up to a second
-  of accepted jobs and of results; a crash of the server alone loses nothing. Without an
+- With `appendfsync everysec`, Redis's default, a crash of the server's host loses the last 1.5 s or
+  so of accepted jobs and of results; a crash of the server alone loses nothing. Without an
   append-only file a restart loses everything.
 - A submit that raised `BrokerUnavailable` may have been accepted, if the broker fell silent in
   that very moment. An idempotency key makes it safe to submit again.

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.amqp import AMQP
+from celery.backends.redis import RedisBackend
 from celery.exceptions import ImproperlyConfigured
 from kombu.asynchronous import Hub
 from kombu.connection import Connection as StockConnection
@@ -92,11 +94,20 @@ OVERRIDDEN: list[tuple[type, type, str]] = [
     )),
 ]  # fmt: skip
 
-#: What we use of kombu's that has no documentation: of the class, and of its instances.
+#: What we use of kombu's and Celery's that is not documented: of the class, and of its instances.
 USED: list[tuple[type, str]] = [
     (stock.MultiChannelPoller, "_register"),
     (stock.Channel, "_connparams"),
     (stock.Channel, "_q_for_pri"),
+    (stock.Channel, "_put"),
+    (stock.Channel, "_get_message_priority"),
+    (stock.Channel, "prepare_message"),
+    (AMQP, "_create_task_sender"),
+    (AMQP, "_retry_publish"),
+    (RedisBackend, "_chord_cleanup_script"),
+    (RedisBackend, "_call_task_errbacks"),
+    (RedisBackend, "on_chord_part_return"),
+    (RedisBackend, "ensure"),
     (stock.Channel, "active_queues"),
     (stock.Channel, "from_transport_options"),
     (virtual.Transport, "_deliver"),

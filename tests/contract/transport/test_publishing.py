@@ -6,11 +6,13 @@ from typing import cast
 
 import pytest
 import redis
+from celery import Celery
 
 from contract.deployment import Deployment
-from contract.envelope import Delivery
+from contract.envelope import DELIVERY, Delivery
 from contract.outages import is_passing
 from contract.result_store import Entry, ResultStore
+from contract.transport import Amqp
 from contract.transport.publishing import Sequel
 from gristmill.server import EmbeddedServer
 
@@ -89,6 +91,18 @@ def test_a_full_broker_is_one_to_come_back_to(raw, delivery) -> None:
         assert is_passing(refusal.value)
     raw.config_set("maxmemory", "0")
     assert put(raw, "0.0", delivery) == [b"0.0"]
+
+
+def test_where_a_message_was_delivered_is_not_sent_on_with_it(server, raw, delivery) -> None:
+    deployment = Deployment(url=server.url, prefix="sequels:")
+    app = Celery(amqp=Amqp, set_as_current=False, broker=deployment.broker_url)
+    app.conf.broker_transport_options = deployment.transport_options
+    # As a retry does, with all headers that its request came with.
+    app.send_task("task", headers={DELIVERY: delivery.to_header(), "own": 1}, queue="next")
+    app.close()
+    headers = json.loads(raw.rpop("sequels:next"))["headers"]
+    assert DELIVERY not in headers
+    assert headers["own"] == 1
 
 
 def test_a_queue_of_another_type_leaves_no_trace(raw, delivery) -> None:
