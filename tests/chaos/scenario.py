@@ -197,7 +197,7 @@ class UnderLoad(Scenario):
         return self._row(
             f"{what} within {self.within:g} s (p99)",
             blows,
-            f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s of {len(seconds)}"
+            f"p50 {_told(p50)}, p99 {_told(p99)}, max {_told(most)} of {len(seconds)}"
             if seconds
             else "nothing was in hand",
             not seconds or p99 < self.within,
@@ -247,3 +247,8 @@ def _run_times(stand: Stand) -> dict[str, float]:
     seconds = run_times(stand.read())
     percents = {"run_p50": 50, "run_p95": 95, "run_max": 100}
     return {name: percentile(seconds, percent) * 1e3 for name, percent in percents.items()}
+
+
+def _told(seconds: float) -> str:
+    """Say a time; one that did not come while it was waited for has no figure."""
+    return f"{seconds:.2f} s" if math.isfinite(seconds) else "never"

@@ -1,5 +1,6 @@
 """The sheet keeps what was seen, and the page shows all of it."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from rich.console import Console
 
 from tests.chaos import report, sheet
 from tests.chaos.catalogue import SCENARIOS
+from tests.chaos.ledger import Blow
+from tests.chaos.scenario import UnderLoad
 from tests.chaos.sheet import Chapter, Row
 
 
@@ -71,3 +74,11 @@ def test_scenarios_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_every_scenario_tells_what_it_does(scenario) -> None:
     assert scenario.about.endswith(".")
+
+
+def test_a_worker_that_did_not_come_back_is_told_in_words() -> None:
+    network = next(one for one in SCENARIOS if one.name == "network")
+    assert isinstance(network, UnderLoad)
+    row = network._seconds("each worker ends jobs", [Blow(at=0.0, over_at=1.0)], [0.5, math.inf])
+    assert row.figure == "p50 0.50 s, p99 never, max never of 2"
+    assert row.passed is False
