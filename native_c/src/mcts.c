@@ -18,7 +18,8 @@
    shorter ways. */
 #define UCB1_LOGS 16
 #define UCB1_FEW_BITS 29
-/* Counts whose logs are looked up: 8 KB. Up to 2^29 a tile with others costs 70% more. */
+/* Counts whose logs are looked up: 8 KB. With others, up to 2^29, a call from Python for 1,000 x 5
+   children takes 13% longer: 4.9 us, not 4.35. */
 #define UCB1_KNOWN_LOGS 1024
 /* Children per chunk of the pool: about 80 us of work. */
 #define UCB1_GRAIN 65536
