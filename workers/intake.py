@@ -21,7 +21,8 @@ from contract.envelope import DELIVERY, HEADER
 from contract.errors import InternalError, MessageError
 from contract.events import Events
 from contract.outages import is_passing
-from contract.transport import require
+from contract.results import Backend
+from contract.transport import require, require_same_server
 from workers.burial import bury, delivery_of, deployment_of, verdict
 from workers.prefork import has_process
 from workers.reading import CONTENT_TYPES, NOT_DECODED, ReadingPool, read
@@ -68,10 +69,20 @@ class Refusal:
 class Consumer(CeleryConsumer):
     """Celery's consumer, which no message can end: `worker_consumer` in the settings."""
 
+    #: The broker that it was last connected to; one of a list may take another's place.
+    _place: tuple[Any, ...] = ()
+
     def connect(self) -> Any:
-        """Connect, also again; a transport that loses messages ends the worker instead."""
+        """Connect, also again; a transport that loses messages ends the worker instead.
+
+        So does a broker that keeps no results: none could be stored.
+        """
         connection = super().connect()
         require(connection)
+        place = (connection.hostname, connection.port, connection.virtual_host)
+        if place != self._place and isinstance(self.app.backend, Backend):
+            require_same_server(connection, self.app.backend.client)
+        self._place = place
         return connection
 
     def stop(self) -> None:

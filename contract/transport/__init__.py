@@ -6,6 +6,7 @@ ignored for sockets. The queues are stock kombu's, so other clients and monitors
 them; what happens between reserving and acknowledging is ours: see `scripts`, `inbox` and `line`.
 """
 
+import uuid
 from typing import Any, Final
 
 import redis
@@ -31,6 +32,7 @@ __all__ = [
     "Transport",
     "queue",
     "require",
+    "require_same_server",
 ]
 
 SCHEME: Final = "gristmill"
@@ -109,6 +111,29 @@ def require(connection: StockConnection) -> None:
         kind = type(connection.transport)
         was = f"{kind.__module__}.{kind.__qualname__}"
         raise ImproperlyConfigured(f"broker_url: transport {was}, expected {SCHEME}://")
+
+
+#: KEYS: a key that nobody has. A server without memory takes it, too: workers give some back.
+_MARK: Final = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], '1', 'PX', 60000)"
+
+
+def require_same_server(connection: StockConnection, results: "redis.Redis") -> None:
+    """Raise `ImproperlyConfigured` where results lie in another database than the queues.
+
+    An end is stored where the worker still holds the job's message, in one step: elsewhere every
+    end would be refused. What the broker is given is looked for among the results, for addresses
+    tell little: one server has many names, and a worker may not be allowed to ask for its own.
+    """
+    channel: Any = connection.default_channel
+    key = f"{channel.global_keyprefix}gristmill:here:{uuid.uuid4()}"
+    broker = redis.Redis(connection_pool=channel.pool)
+    broker.eval(_MARK, 1, key)
+    is_there = results.exists(key)
+    broker.delete(key)
+    if not is_there:
+        raise ImproperlyConfigured(
+            "result_backend: another Redis or database than the broker's, expected the same"
+        )
 
 
 for _scheme in (SCHEME, f"{SCHEME}s"):  # the second is rediss://

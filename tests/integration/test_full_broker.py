@@ -9,6 +9,7 @@ import pytest
 import redis
 from celery import chord, group
 
+from contract.deployment import Deployment
 from gristmill.server import EmbeddedServer
 from producers import Client
 from tests.integration.test_faults import meta_of
@@ -159,3 +160,12 @@ def test_a_worker_that_stops_hands_back_the_jobs_that_cannot_send(tmp_path: Path
                 assert meta_of(stand.client, job)["status"] == "SUCCESS", worker.log()
             stand.assert_drained()
         assert stand.raw.llen("after") == 2
+
+
+def test_a_worker_whose_results_lie_elsewhere_does_not_start(tmp_path: Path) -> None:
+    with EmbeddedServer() as broker, EmbeddedServer() as results:
+        environment = {"CELERY_BROKER_URL": Deployment(url=broker.url).broker_url}
+        worker = Worker(results.url, tmp_path / "log", "--concurrency=1", **environment)
+        with pytest.raises(AssertionError, match="another Redis or database than the broker's"):
+            worker.__enter__()
+        assert worker.status() == 1

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from celery.app.amqp import AMQP
 from celery.backends.redis import RedisBackend
@@ -14,7 +15,15 @@ from kombu.transport import redis as stock
 from kombu.transport import virtual
 
 from contract.deployment import Deployment
-from contract.transport import Amqp, Channel, Connection, Transport, queue, require
+from contract.transport import (
+    Amqp,
+    Channel,
+    Connection,
+    Transport,
+    queue,
+    require,
+    require_same_server,
+)
 from contract.transport.channel import Message, QoS
 from contract.transport.poller import Poller
 from gristmill.server import EmbeddedServer
@@ -170,3 +179,29 @@ def test_kombu_still_calls_each_method_that_we_override(server, called: Counter[
     reader.close()
     hub.close()
     assert {f"{owner.__name__}.{name}" for owner, _, name in OVERRIDDEN} - set(called) == set()
+
+
+def test_results_must_lie_where_the_queues_are(server: EmbeddedServer) -> None:
+    deployment = Deployment(url=server.url, prefix="place:")
+    app = Celery(amqp=Amqp, set_as_current=False, broker=deployment.broker_url)
+    app.conf.broker_transport_options = deployment.transport_options
+    with (
+        EmbeddedServer() as second,
+        app.connection_for_write() as connection,
+        redis.Redis.from_url(server.url) as results,
+    ):
+        results.config_set("maxmemory", "1")  # a worker that starts now could free some
+        try:
+            require_same_server(connection, results)
+        finally:
+            results.config_set("maxmemory", "0")
+        assert results.keys("place:gristmill:here:*") == []
+        expected = "another Redis or database than the broker's, expected the same"
+        others = [f"{server.url.removesuffix('/0')}/1", second.url]
+        for url in others:
+            with (
+                redis.Redis.from_url(url) as other,
+                pytest.raises(ImproperlyConfigured, match=expected),
+            ):
+                require_same_server(connection, other)
+    app.close()
