@@ -175,7 +175,9 @@ def a_job_that_its_process_has_not_noticed(
     stand: Stand, worker: Worker, client: Client, size: int
 ) -> Iterator[tuple[str, str]]:
     """Let a worker give a job to a process that stands still, and hold another one behind it."""
-    wait_until(lambda: len(worker.children()) == 1, 10)
+    # One that is not up yet, as on a slow machine, is given nothing.
+    assert done(client, [stand.send(client, 0, "before")])
+    wait_until(lambda: stand.held() == 0, 10)
     (process,) = worker.children()
     process.suspend()
     try:
