@@ -111,11 +111,16 @@ def test_a_users_task_still_meets_its_soft_limit(mill, request) -> None:
 def test_a_deadline_ends_a_running_job_and_one_that_waits(mill) -> None:
     _, client = mill
     operation = analytics.basic_statistics
-    running = submit(client, headers={HEADER: Envelope(deadline=time.time() + 0.6).to_header()})
-    waiting = client.submit(operation, operation.build([1.0, 2.0]), deadline_seconds=0.3)
-    for job in (running, waiting):
-        with pytest.raises(DeadlineExceeded, match=r"^deadline: passed"):
-            job.result(timeout=20)
+    timed = submit(client, headers={HEADER: Envelope(deadline=time.time() + 0.6).to_header()})
+    with pytest.raises(DeadlineExceeded, match=r"^deadline: passed"):
+        timed.result(timeout=20)
+    busy = submit(client)
+    wait_until(lambda: busy.status() == "running", 20)
+    waiting = client.submit(operation, operation.build([1.0, 2.0]), deadline_seconds=0.1)
+    time.sleep(0.2)  # its deadline passes while the worker is busy
+    busy.cancel()
+    with pytest.raises(DeadlineExceeded, match=r"^deadline: passed"):
+        waiting.result(timeout=20)
 
 
 def test_the_limits_of_the_settings_hold_for_every_job(server: EmbeddedServer, tmp_path) -> None:
