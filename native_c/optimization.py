@@ -83,7 +83,8 @@ def multi_armed_bandit(
     first_piece = max(1, kernels.BANDIT_GRAIN // (64 + num_arms))
     steps = range(step, step + num_selections)
     work = _work(kernels, bandit, state, observed, outcomes, steps, first_piece)
-    is_quick = num_selections <= first_piece and observed[0].size <= _OBSERVED
+    is_short = num_arms <= kernels.BANDIT_ROW and observed[0].size <= _OBSERVED
+    is_quick = is_short and num_selections <= first_piece
     return run(work) if is_quick else work
 
 
@@ -167,6 +168,10 @@ def _work(
     # Without outcomes the pulls that the kernel counts are only its own way to spread a batch.
     known = (counts if outcomes is not None else counts.copy(), reward_sums, means)
     done, begun = 0, 0.5 if arms.size else 0.0
+    if bandit.policy == "thompson" and counts.size > kernels.BANDIT_ROW:
+        for part in _draw_in_parts(kernels, bandit, outcomes, steps, known, chosen, paid):
+            yield begun + (1.0 - begun) * part
+        done = len(steps)
     while done < len(steps):
         now = slice(done, min(done + piece, len(steps)))
         started = time.perf_counter()
@@ -187,6 +192,41 @@ def _work(
         "scores": scores,
         "step": steps.stop,
     }
+
+
+def _draw_in_parts(
+    kernels: Any,
+    bandit: Bandit,
+    outcomes: NDArray[np.float64] | None,
+    steps: range,
+    known: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]],
+    chosen: NDArray[np.int64],
+    paid: NDArray[np.float64],
+) -> Generator[float, None, None]:
+    """Do as `bandit_steps` of Thompson sampling, among so many arms that one step would be long.
+
+    Yields the part that is done after each part of a step.
+    """
+    counts, reward_sums, means = known
+    most = piece = kernels.BANDIT_PART
+    for s, step in enumerate(steps):
+        best, first = -math.inf, 0
+        while first < counts.size:
+            started = time.perf_counter()
+            now = slice(first, first + piece)
+            highest, arm = kernels.bandit_draw(bandit, step, first, counts[now], reward_sums[now])
+            if highest > best:
+                best, chosen[s] = highest, arm
+            first = min(now.stop, counts.size)
+            seconds = max(time.perf_counter() - started, 1e-9)
+            piece = min(most, max(1, int(piece * min(8.0, _STEP_SECONDS / seconds))))
+            yield (s + first / counts.size) / len(steps)
+        if outcomes is not None:
+            arm = chosen[s]
+            paid[s] = outcomes[s, arm]
+            counts[arm] += 1
+            reward_sums[arm] += paid[s]
+            means[arm] = reward_sums[arm] / counts[arm]
 
 
 def _self_test() -> tuple[Any, ...]:

@@ -23,8 +23,8 @@ def supervise(
 
     `look` is called on this thread, some forty times a second, with the part that is done, in
     [0, 1]. What it raises stops the kernel and is raised here within `GRACE_SECONDS`. A kernel that
-    has not stopped by then goes on unseen to the end of its step: some 50 ms, and a second for what
-    cannot be cut into steps.
+    has not stopped by then goes on unseen to the end of its step: some 50 ms. What cannot be cut
+    into steps takes its time: in NumPy nearly a second for the statistics of 10 million values.
 
     `at_once` False: start on this thread, and go over to another when the kernel turns out to be a
     long one. That spares those that answer at once the 0.1 ms of a new thread.

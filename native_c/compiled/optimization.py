@@ -11,7 +11,10 @@ from native_c.errors import check
 
 #: Arms that are scored in about 5 ms, steps times arms.
 BANDIT_GRAIN = 2**18
-
+#: Arms beyond which a step of Thompson sampling, of 15 to 50 ms then, is made in parts, and the
+#: most arms of a part: their work space stays in the cache.
+BANDIT_ROW = 2**18
+BANDIT_PART = 2**14
 
 _BANDIT = ffi.typeof("nc_bandit *")
 
@@ -58,6 +61,30 @@ def bandit_steps(
     )
     if status:
         check(status)
+
+
+def bandit_draw(
+    bandit: Bandit,
+    step: int,
+    first_arm: int,
+    counts: NDArray[int64],
+    reward_sums: NDArray[float64],
+) -> tuple[float, int]:
+    """Return the highest odds, and the arm, of Thompson's draws for the arms from `first_arm`."""
+    highest, arm = ffi.new("double *"), ffi.new("int64_t *")
+    status = lib.nc_optimization_bandit_draw(
+        _struct(bandit),
+        step,
+        first_arm,
+        counts.size,
+        i64(counts),
+        f64(reward_sums),
+        highest,
+        arm,
+    )
+    if status:
+        check(status)
+    return highest[0], arm[0]
 
 
 def bandit_scores(

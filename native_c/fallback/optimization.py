@@ -17,6 +17,11 @@ _TILE = 4096
 #: Arms that are scored in about 20 ms, steps times arms.
 BANDIT_GRAIN = 2**13
 
+#: Arms beyond which a step of Thompson sampling, of some 20 ms then, is made in parts, and the most
+#: arms of a part.
+BANDIT_ROW = 2**16
+BANDIT_PART = 2**13
+
 _Floats = NDArray[float64]
 _Counts = NDArray[int64]
 
@@ -61,6 +66,18 @@ def bandit_steps(
             means[arm] = reward_sums[arm] / counts[arm]
         elif bandit.policy == "ucb1":
             counts[arm] += 1
+
+
+def bandit_draw(
+    bandit: Bandit, step: int, first_arm: int, counts: _Counts, reward_sums: _Floats
+) -> tuple[float, int]:
+    """Return the highest odds, and the arm, of Thompson's draws for the arms from `first_arm`."""
+    blocks, steps = Blocks(bandit.seed, STREAM), range(step, step + 1)
+    shapes = _posteriors(bandit, counts, reward_sums)
+    trials = _trials(blocks, steps, counts.size, first_arm)
+    odds = _odds(blocks, steps, shapes, _gammas(shapes), *trials, first_arm)[0]
+    arm = int(np.argmax(odds))
+    return float(odds[arm]), first_arm + arm
 
 
 def bandit_scores(
@@ -142,9 +159,11 @@ def _gammas(shapes: _Floats) -> _Floats:
     return np.stack(variates.gamma_of_shape(np.where(shapes >= 1.0, shapes, np.nan)))
 
 
-def _trials(blocks: Blocks, tile: range, num_arms: int) -> tuple[_Floats, _Floats]:
+def _trials(
+    blocks: Blocks, tile: range, num_arms: int, first_arm: int = 0
+) -> tuple[_Floats, _Floats]:
     """Return normals and uniforms of the first trial of both shapes, each [2, steps, arms]."""
-    words = np.stack([blocks.take(step, num_arms) for step in tile])
+    words = np.stack([blocks.take(step, num_arms, first=first_arm) for step in tile])
     normals = np.stack(variates.normal_pairs(words[..., 0], words[..., 1]))
     return normals, np.moveaxis(variates.unit(words[..., 2:]), 2, 0)
 
@@ -156,6 +175,7 @@ def _odds(
     gammas: _Floats,
     normals: _Floats,
     uniforms: _Floats,
+    first_arm: int = 0,
 ) -> _Floats:
     """Draw the odds of the posteriors, [n, k]: by squeeze, else exact test, else new trials."""
     d, c = gammas
@@ -166,7 +186,8 @@ def _odds(
         odds[at, arms] = _ratios(variates.gamma_trial(d[:, arms], c[:, arms], x, u))
         at, arms = np.nonzero(odds < 0.0)
     if at.size:
-        addresses = [(steps[s], arm) for s, arm in zip(at.tolist(), arms.tolist(), strict=True)]
+        places = zip(at.tolist(), arms.tolist(), strict=True)
+        addresses = [(steps[s], first_arm + arm) for s, arm in places]
         odds[at, arms] = variates.beta_primes(blocks, addresses, shapes[:, arms])
     return odds
 

@@ -64,6 +64,25 @@ int nc_optimization_bandit_steps(const nc_bandit *bandit, int64_t n_arms, int64_
                                  double *rewards);
 
 /*
+ * One step of NC_BANDIT_THOMPSON among some arms of a row that is too long for one call: draw the
+ * odds of their posteriors.
+ *
+ *   step         number of the choice, as first_step above
+ *   first_arm    number of the first of them in the row, zero or more
+ *   n_arms       how many they are, at least 1
+ *   counts       [n_arms], of these arms, zero or more
+ *   reward_sums  [n_arms], in [0, counts]
+ *   highest      out: the highest odds
+ *   arm          out: the lowest arm of these odds, numbered in the row
+ *
+ * The highest of all parts, and the first of equal ones, is the choice that a call of one step for
+ * the whole row makes. Other statuses as above; NC_INVALID for any other policy.
+ */
+int nc_optimization_bandit_draw(const nc_bandit *bandit, uint64_t step, int64_t first_arm,
+                                int64_t n_arms, const int64_t *counts, const double *reward_sums,
+                                double *highest, int64_t *arm);
+
+/*
  * What the policy thinks of each arm, into scores [k]: the upper confidence bound of UCB1 (inf for
  * an arm without pulls), the posterior mean of NC_BANDIT_THOMPSON, and the probability to be chosen
  * next of the other two. Other arguments and statuses as above.

@@ -23,6 +23,7 @@
 typedef struct {
     const nc_bandit *bandit;
     int64_t n_arms, n_steps;
+    int64_t first_arm; /* of a longer row, for the addresses of draws; 0 but for a part of one */
     uint64_t first_step;
     const double *outcomes;
     int64_t *counts;
@@ -31,6 +32,7 @@ typedef struct {
     double *rewards;
     int64_t n_padded; /* n_arms up to a multiple of BANDIT_LANES */
     double *work;     /* BANDIT_WORK_ROWS rows of n_padded, then draws of Thompson */
+    double highest;   /* the odds of Thompson's last choice */
     int status;
 } bandit_job;
 
@@ -169,6 +171,21 @@ static void bandit_run(void *ctx, int64_t chunk) {
     }
 }
 
+/* Play the steps of a job that is complete but for its work space; returns a status. */
+static int bandit_play(bandit_job *job) {
+    job->n_padded = (job->n_arms + BANDIT_LANES - 1) / BANDIT_LANES * BANDIT_LANES;
+    job->status = NC_OK;
+    int64_t rows = BANDIT_WORK_ROWS;
+    if (job->bandit->policy == NC_BANDIT_THOMPSON)
+        rows += BANDIT_DRAW_ROWS * steps_per_tile(job);
+    job->work = aligned_alloc(64, (size_t)(rows * job->n_padded) * sizeof *job->work);
+    if (!job->work)
+        return NC_NO_MEMORY;
+    nc_pool_run(1, bandit_run, job);
+    free(job->work);
+    return job->status;
+}
+
 static int in_range(double value, double low, double high) {
     return value >= low && value <= high;
 }
@@ -221,18 +238,31 @@ int nc_optimization_bandit_steps(const nc_bandit *bandit, int64_t n_arms, int64_
         .means = means,
         .chosen = chosen,
         .rewards = rewards,
-        .n_padded = (n_arms + BANDIT_LANES - 1) / BANDIT_LANES * BANDIT_LANES,
-        .status = NC_OK,
     };
-    int64_t rows = BANDIT_WORK_ROWS;
-    if (bandit->policy == NC_BANDIT_THOMPSON)
-        rows += BANDIT_DRAW_ROWS * steps_per_tile(&job);
-    job.work = aligned_alloc(64, (size_t)(rows * job.n_padded) * sizeof *job.work);
-    if (!job.work)
-        return NC_NO_MEMORY;
-    nc_pool_run(1, bandit_run, &job);
-    free(job.work);
-    return job.status;
+    return bandit_play(&job);
+}
+
+int nc_optimization_bandit_draw(const nc_bandit *bandit, uint64_t step, int64_t first_arm,
+                                int64_t n_arms, const int64_t *counts, const double *reward_sums,
+                                double *highest, int64_t *arm) {
+    if (!bandit_is_valid(bandit, n_arms) || bandit->policy != NC_BANDIT_THOMPSON || first_arm < 0)
+        return NC_INVALID;
+    bandit_job job = {
+        .bandit = bandit,
+        .n_arms = n_arms,
+        .n_steps = 1,
+        .first_arm = first_arm,
+        .first_step = step,
+        .counts = (int64_t *)counts, /* without outcomes this policy only reads them */
+        .reward_sums = (double *)reward_sums,
+        .chosen = arm,
+    };
+    int status = bandit_play(&job);
+    if (status == NC_OK) {
+        *highest = job.highest;
+        *arm += first_arm;
+    }
+    return status;
 }
 
 int nc_optimization_bandit_scores(const nc_bandit *bandit, int64_t n_arms, const int64_t *counts,

@@ -171,13 +171,15 @@ NC_TARGET static void NC_NAME(thompson_words)(const bandit_job *job, int64_t s, 
                                               double *normals, double *more_normals,
                                               double *uniforms) {
     const __m512i one = _mm512_set1_epi64(1), n_arms = _mm512_set1_epi64(job->n_arms);
+    const __m512i first = _mm512_set1_epi64(job->first_arm), end = _mm512_add_epi64(first, n_arms);
     const __m512d grid = _mm512_set1_pd(0x1p-53);
     nc_address at = address_of(job, s);
     __m512i step = _mm512_set1_epi64((int64_t)at.step);
     __m512i index = _mm512_setr_epi64(1, 2, 3, 4, 5, 6, 7, 8); /* of the arm, from 1 */
+    index = _mm512_add_epi64(index, first);
     for (int64_t draw = 0; draw < n; draw += 8) {
         __mmask8 there = (__mmask8)(n - draw < 8 ? (1u << (n - draw)) - 1 : 0xFFu), beyond;
-        while ((beyond = _mm512_cmpgt_epi64_mask(index, n_arms)) != 0) {
+        while ((beyond = _mm512_cmpgt_epi64_mask(index, end)) != 0) {
             index = _mm512_mask_sub_epi64(index, beyond, index, n_arms);
             step = _mm512_mask_add_epi64(step, beyond, step, one);
         }
@@ -201,7 +203,7 @@ NC_TARGET static void NC_NAME(thompson_words)(const bandit_job *job, int64_t s, 
         nc_address at = address_of(job, s);
         for (int64_t i = 0; i < job->n_arms; i++, draw++) {
             uint64_t words[NC_WORDS_PER_BLOCK];
-            nc_address_block(&at, (uint64_t)i, 0, 0, words);
+            nc_address_block(&at, (uint64_t)(job->first_arm + i), 0, 0, words);
             normals[draw] = nc_double_of_bits(words[0]);
             more_normals[draw] = nc_double_of_bits(words[1]);
             uniforms[draw] = nc_unit(words[2]);
@@ -256,7 +258,8 @@ NC_TARGET static void NC_NAME(thompson_odds)(const bandit_job *job, int64_t s,
                                   x[3 * stride + i]);
         double alpha = job->bandit->prior_alpha + job->reward_sums[i];
         double beta = beta_of(job->bandit, job->counts[i], job->reward_sums[i]);
-        odds[i] = a * b > 0.0 ? a / b : nc_beta_prime(&at, (uint64_t)i, alpha, beta);
+        uint64_t index = (uint64_t)(job->first_arm + i);
+        odds[i] = a * b > 0.0 ? a / b : nc_beta_prime(&at, index, alpha, beta);
     }
 }
 
@@ -283,7 +286,8 @@ NC_TARGET static void NC_NAME(thompson_steps)(bandit_job *job) {
         lanes highest = lanes_load(odds);
         for (int64_t i = LANES; i < n_padded; i += LANES)
             highest = lanes_max(highest, lanes_load(odds + i));
-        int64_t arm = NC_NAME(find)(odds, n_padded, lanes_highest(highest));
+        job->highest = lanes_highest(highest);
+        int64_t arm = NC_NAME(find)(odds, n_padded, job->highest);
         job->chosen[s] = arm;
         if (!job->outcomes)
             continue;

@@ -396,6 +396,48 @@ def test_a_long_call_can_be_left() -> None:
     work.close()
 
 
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("prior_alpha", [1.0, 0.03])
+def test_a_step_over_many_arms_is_made_in_parts_and_chooses_the_same(
+    learns: bool, prior_alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    counts = rng.integers(0, 4, 1000)
+    request: dict[str, Any] = {
+        "counts": counts,
+        "reward_sums": counts * rng.random(1000),
+        "policy": "thompson",
+        "prior_alpha": prior_alpha,
+        "seed": 8,
+        "step": 2**40,
+        "num_selections": 6,
+    }
+    if learns:
+        request["outcomes"] = rng.random((6, 1000))
+    whole = native_c.run(optimization.multi_armed_bandit(**request))
+    kernels = native_c.backend.current().optimization
+    monkeypatch.setattr(kernels, "BANDIT_ROW", 999)
+    monkeypatch.setattr(kernels, "BANDIT_PART", 170)
+    work = optimization.multi_armed_bandit(**request)
+    assert isinstance(work, Generator)
+    progress: list[float] = []
+    parts = native_c.run(work, progress.append)
+    assert len(progress) >= 36
+    assert progress == sorted(progress)
+    assert 0.0 < progress[0] < 0.03
+    assert progress[-1] == 1.0
+    for name, value in whole.items():
+        np.testing.assert_array_equal(parts[name], value, err_msg=name)
+
+
+def test_one_step_over_many_arms_can_be_left() -> None:
+    zeros = np.zeros(2**19, int)
+    work = optimization.multi_armed_bandit(zeros, zeros, "thompson")
+    assert isinstance(work, Generator)
+    assert 0.0 < next(work) < 0.1
+    work.close()
+
+
 def test_many_observed_rewards_are_folded_in_pieces() -> None:
     arms = np.arange(2**20 + 5) % 3
     work = optimization.multi_armed_bandit([0] * 3, [0] * 3, arms=arms, rewards=np.ones(arms.size))

@@ -70,6 +70,18 @@ KERNEL_CASE(bandit_softmax_in_steps) {
     return play(run, NC_BANDIT_SOFTMAX, 5, n, 0);
 }
 
+KERNEL_CASE(bandit_draw, .least = 1) {
+    nc_bandit bandit = with_policy(NC_BANDIT_THOMPSON);
+    const int64_t *counts = case_wholes(run, n, 2, 9);
+    const double *sums = case_doubles(run, n, 0, 2);
+    double *highest = case_output(run, sizeof *highest);
+    int64_t *arm = case_output(run, sizeof *arm);
+    int status = nc_optimization_bandit_draw(&bandit, 3, 1000, n, counts, sums, highest, arm);
+    case_add_doubles(run, highest, 1);
+    case_add(run, arm, sizeof *arm);
+    return status;
+}
+
 KERNEL_CASE(bandit_scores, .least = 1) {
     const int64_t *counts = case_wholes(run, n, 2, 9);
     const double *sums = case_doubles(run, n, 0, 2), *means = case_doubles(run, n, 0, 1);

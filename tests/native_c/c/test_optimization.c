@@ -86,6 +86,34 @@ static void choices_depend_neither_on_the_level_nor_on_the_cut(void) {
     }
 }
 
+static void parts_of_a_row_choose_as_the_whole_row(void) {
+    nc_bandit bandit = with_policy(NC_BANDIT_THOMPSON);
+    for (int i = 0; i < 2; i++) {
+        bandit.prior_alpha = i ? 0.03 : 1.0;
+        for (uint64_t step = 0; step < 40; step++)
+            for (int64_t size = 1; size <= ARMS; size += 5)
+                ON_EACH_LEVEL {
+                    int64_t whole, best = -1, arm;
+                    double highest = -INFINITY, odds;
+                    for (int64_t a = 0; a < ARMS; a++) {
+                        counts[a] = a % 4;
+                        sums[a] = (double)(a % 4) / 3.0;
+                    }
+                    CHECK(nc_optimization_bandit_steps(&bandit, ARMS, 1, step, NULL, counts, sums,
+                                                       means, &whole, NULL) == NC_OK);
+                    for (int64_t first = 0; first < ARMS; first += size) {
+                        int64_t n = size < ARMS - first ? size : ARMS - first;
+                        CHECK(nc_optimization_bandit_draw(&bandit, step, first, n, counts + first,
+                                                          sums + first, &odds, &arm) == NC_OK);
+                        CHECK(arm >= first && arm < first + n && odds > 0);
+                        best = odds > highest ? arm : best;
+                        highest = odds > highest ? odds : highest;
+                    }
+                    CHECK(best == whole);
+                }
+    }
+}
+
 static void chances_add_up_to_one(void) {
     for (int policy = NC_BANDIT_EPSILON_GREEDY; policy <= NC_BANDIT_SOFTMAX; policy++) {
         nc_bandit bandit = with_policy(policy);
@@ -125,6 +153,18 @@ static void what_is_out_of_range_is_refused(void) {
     CHECK(play(&plain, 0, -1) == NC_INVALID);
     CHECK(nc_optimization_bandit_scores(&unknown, ARMS, counts, sums, means, scores) == NC_INVALID);
     CHECK(nc_optimization_bandit_scores(&plain, 0, counts, sums, means, scores) == NC_INVALID);
+    double odds;
+    int64_t drawn;
+    forget();
+    CHECK(nc_optimization_bandit_draw(&plain, 0, 0, ARMS, counts, sums, &odds, &drawn) ==
+          NC_INVALID);
+    CHECK(nc_optimization_bandit_draw(&thompson, 0, -1, ARMS, counts, sums, &odds, &drawn) ==
+          NC_INVALID);
+    CHECK(nc_optimization_bandit_draw(&thompson, 0, 0, 0, counts, sums, &odds, &drawn) ==
+          NC_INVALID);
+    sums[0] = 1.0;
+    CHECK(nc_optimization_bandit_draw(&thompson, 0, 0, ARMS, counts, sums, &odds, &drawn) ==
+          NC_INVALID);
     for (int64_t arm = -1; arm <= ARMS; arm += ARMS + 1)
         CHECK(nc_optimization_bandit_observe(1, &arm, rewards, ARMS, counts, sums) == NC_INVALID);
 }
@@ -133,6 +173,7 @@ int main(void) {
     make_outcomes();
     ucb1_plays_as_the_textbook_loop();
     choices_depend_neither_on_the_level_nor_on_the_cut();
+    parts_of_a_row_choose_as_the_whole_row();
     chances_add_up_to_one();
     what_is_out_of_range_is_refused();
     return 0;
