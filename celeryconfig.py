@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from contract import codec
+from contract.connections import ANSWER_SECONDS
 from contract.deployment import Deployment
 from contract.families import FAMILIES
 from contract.results import SCHEME
@@ -23,14 +24,16 @@ result_backend = f"{SCHEME}+{_deployment.backend_url}"
 
 broker_transport_options: dict[str, Any] = {
     **_deployment.transport_options,
-    # A dead peer is noticed by a check every few seconds, not when the kernel gives up after hours.
+    # A dead peer is noticed by an answer that does not come, not when the kernel gives up after
+    # hours. What is sent adds the time that its size needs.
     "health_check_interval": 10,
     "socket_keepalive": True,
     "socket_connect_timeout": 5,
+    "socket_timeout": ANSWER_SECONDS,
 }
 result_backend_transport_options: dict[str, Any] = dict(_deployment.transport_options)
 redis_socket_connect_timeout = 5
-redis_socket_timeout = 30
+redis_socket_timeout = ANSWER_SECONDS
 redis_backend_health_check_interval = 10
 
 # A worker that starts before its broker waits for it.

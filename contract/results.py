@@ -21,6 +21,7 @@ from kombu.utils.encoding import bytes_to_str
 from contract import codec
 from contract.arrays import describe, summary, to_json
 from contract.batches import item_ids
+from contract.connections import Pool
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
 from contract.errors import (
@@ -107,6 +108,9 @@ class Backend(RedisBackend):
         # A full broker is waited for as one that is away.
         errors: tuple[Any, ...] = self.connection_errors  # type: ignore[has-type]
         self.connection_errors = (*errors, redis.exceptions.OutOfMemoryError)
+
+    def _get_pool(self, **parameters: Any) -> "redis.ConnectionPool":
+        return Pool(**parameters)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing: `AsyncResult.get` subscribes by itself when somebody waits."""

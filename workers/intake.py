@@ -23,12 +23,17 @@ from contract.events import Events
 from contract.outages import is_passing
 from contract.results import Backend
 from contract.transport import require, require_same_server
+from contract.transport.scripts import SILENT_SECONDS
 from workers.burial import bury, delivery_of, deployment_of, verdict
 from workers.prefork import has_process
 from workers.reading import CONTENT_TYPES, NOT_DECODED, ReadingPool, read
 from workers.summaries import shorten
 
 logger = get_logger(__name__)
+
+#: Seconds that the broker may take for an event. Where the connection for events leads nowhere,
+#: there must be time to notice that the other one does not either, and to renew the lease.
+EVENT_SECONDS: Final = 1.0
 
 #: What Celery's headers hold where they are not null. It takes that for granted, in the parent,
 #: where a time limit that is text, say, would end the worker.
@@ -84,6 +89,16 @@ class Consumer(CeleryConsumer):
             require_same_server(connection, self.app.backend.client)
         self._place = place
         return connection
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        """Return the connection for messages and remote control."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        return self.ensure_connected(_bounded(connection, SILENT_SECONDS))
+
+    def connection_for_write(self, url: Any = None, heartbeat: Any = None) -> Any:
+        """Return the connection for events, which must not hold the event loop up."""
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        return self.ensure_connected(_bounded(connection, EVENT_SECONDS))
 
     def stop(self) -> None:
         """Stop reading. Jobs that have not begun are given back before the running ones end."""
@@ -147,6 +162,13 @@ class Consumer(CeleryConsumer):
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=job_id, exception=repr(fault))
         task_unknown.send(sender=self, message=message, exc=exc, name=name, id=job_id)
+
+
+def _bounded(connection: Any, seconds: float) -> Any:
+    """Return a connection of a worker's parent, which renews a lease and cannot wait for long."""
+    options = connection.transport_options
+    options["socket_timeout"] = min(seconds, options.get("socket_timeout") or seconds)
+    return connection
 
 
 def _expected(name: object, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 from kombu.utils.scheduling import cycle_by_name
 
+from contract.connections import ANSWER_SECONDS, Pool
 from contract.dead_letters import DeadLetters
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, Delivery
@@ -25,10 +26,6 @@ logger = get_logger(__name__)
 
 #: Seconds that the event loop may spend on handing out what came in one answer.
 _TURN_SECONDS: Final = 0.05
-
-#: Seconds for which a broker may leave a call unanswered, unless the options say otherwise.
-_TIMEOUT_SECONDS: Final = 10.0
-
 
 #: What becomes of a message: its job runs, or somebody else shall have it.
 _BEGUN: Final = "begun"
@@ -124,6 +121,10 @@ class Channel(stock.Channel):
     Message = Message
     QoS: Any = QoS
 
+    #: Option: seconds that an answer may take. Kombu's are for ever: a worker that told its events
+    #: to a connection that led nowhere never took another job.
+    socket_timeout: Any = ANSWER_SECONDS
+
     #: Option: renew the lease by a thread, where a job may block the event loop (`-P solo`).
     renew_in_thread = False
 
@@ -195,10 +196,16 @@ class Channel(stock.Channel):
         return self.inbox
 
     def _pool_of(self, *, asynchronous: bool = False, **options: Any) -> "redis.ConnectionPool":
+        """Return connections that the lease hangs on."""
         parameters = {**self._connparams(asynchronous=asynchronous), **options}
-        if parameters.get("socket_timeout") is None:
-            parameters["socket_timeout"] = _TIMEOUT_SECONDS
-        return redis.ConnectionPool(**parameters)
+        patience = parameters.get("socket_timeout") or scripts.SILENT_SECONDS
+        parameters["socket_timeout"] = min(patience, scripts.SILENT_SECONDS)
+        return Pool(**parameters)
+
+    def _get_pool(self, asynchronous: bool = False) -> "redis.ConnectionPool":
+        parameters = self._connparams(asynchronous=asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=parameters["db"])
+        return Pool(**parameters)
 
     def _preferred_keys(self) -> list[str]:
         """Return the keys to reserve from: by priority, and within one as the strategy says."""
@@ -240,12 +247,16 @@ class Channel(stock.Channel):
 
     # --- Reading ---
 
-    def turn(self, *, is_due: bool = False) -> None:
-        """Ask for entries where that is of use; connect where there is no connection."""
-        if self.line is not None:
-            with _as_connection_error():
-                self.connection.cycle.watch(self)
-                self.line.turn(is_due=is_due)
+    def turn(self, *, is_due: bool = False) -> bool:
+        """Ask for entries where that is of use; connect where there is no connection.
+
+        Returns whether some came by it.
+        """
+        if self.line is None:
+            return False
+        with _as_connection_error():
+            self.connection.cycle.watch(self)
+            return self.line.turn(is_due=is_due)
 
     def read_inbox(self) -> None:
         """Take in what came on the line."""

@@ -30,6 +30,10 @@ TROUBLE: Final = (redis.RedisError, OSError)
 _RECOVERED_AT_ONCE: Final = 10
 
 
+#: Seconds until a thread that could not renew a lease tries again.
+_AGAIN_SECONDS: Final = 0.1
+
+
 class LeaseLost(redis.ConnectionError):
     """Raised when this worker was silent for so long that another has taken what it held."""
 
@@ -281,10 +285,17 @@ class Inbox:
             self._keeper = threading.Thread(target=self._renew, name="gristmill-lease", daemon=True)
             self._keeper.start()
 
+    def distrust(self) -> None:
+        """Ask on new connections from now on: what led nowhere may not have been the only one."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
+
     def _renew(self) -> None:
-        while not self._is_closed.wait(scripts.RENEW_SECONDS):
+        pause = scripts.RENEW_SECONDS
+        while not self._is_closed.wait(pause):
+            pause = _AGAIN_SECONDS
             try:
                 self.reserve((), 0)
+                pause = scripts.RENEW_SECONDS
             except LeaseLost:
                 return  # whoever reads the queues learns of it by `is_lost`
             except TROUBLE as error:

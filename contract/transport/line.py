@@ -5,6 +5,7 @@ the empty queues, and the first push to one of them is told on this connection. 
 the server, and one connection serves any number of queues.
 """
 
+import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,9 +18,6 @@ from contract.transport import scripts
 from contract.transport.inbox import TROUBLE, Call, Entry, Inbox
 
 logger = get_logger(__name__)
-
-#: Seconds without an answer after which a connection is taken for dead.
-SILENT_SECONDS: Final = 10.0
 
 #: Seconds that acknowledgements wait for a reserve to travel with.
 ACK_SECONDS: Final = 0.05
@@ -79,20 +77,33 @@ class Line:
             self._pool.release(self.connection)
             self.connection = None
 
-    def turn(self, *, is_due: bool = False) -> None:
-        """Ask for entries where there is room and may be some; `is_due`: ask in any case."""
+    def turn(self, *, is_due: bool = False) -> bool:
+        """Ask for entries where there is room and may be some; `is_due`: ask in any case.
+
+        Returns whether there were some in an answer that nobody had read.
+        """
         if self._inbox.is_lost:
             self._inbox.reserve((), 0)  # raises
         now = time.monotonic()
         if self._call is not None:
-            if now - self._called_at > SILENT_SECONDS:
-                self.drop()
-                raise redis.ConnectionError(f"no answer for {SILENT_SECONDS:g} s")
-            return
+            return now - self._called_at > scripts.SILENT_SECONDS and self._read_late()
         self._may_find = self._may_find or is_due
         wanted = self._credit() if self._may_find and not self.arrived else 0
         if wanted or is_due or (self._inbox.has_acks and now - self._called_at >= ACK_SECONDS):
             self._ask(wanted)
+        return False
+
+    def _read_late(self) -> bool:
+        """Read an answer that is late; raise where none has come."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection._sock, selectors.EVENT_READ)
+            has_come = bool(selector.select(0))  # then it was this process that stood still
+        if not has_come:
+            self.drop()
+            self._inbox.distrust()
+            raise redis.ConnectionError(f"no answer for {scripts.SILENT_SECONDS:g} s")
+        self.read()
+        return bool(self.arrived)
 
     def _ask(self, wanted: int) -> None:
         queues = self._queues()

@@ -33,14 +33,18 @@ class Poller(stock.MultiChannelPoller):
     def beat(self) -> None:
         """Renew the lease of each channel, whatever else goes on."""
         for channel in list(self._channels):
-            channel.turn(is_due=True)
+            self._turn(channel, is_due=True)
 
     def on_poll_start(self) -> None:
         """Ask for what there is room for, before waiting."""
         self._loop_thread = threading.get_ident()
         super().on_poll_start()
         for channel in list(self._channels):
-            channel.turn()
+            self._turn(channel)
+
+    def _turn(self, channel: Any, *, is_due: bool = False) -> None:
+        if channel.turn(is_due=is_due) and self._loop is not None:
+            self._loop.call_later(0, self._deliver, channel)
 
     def on_readable(self, fileno: int) -> Any:
         """Read from one of the connections."""
@@ -78,7 +82,7 @@ class Poller(stock.MultiChannelPoller):
     def _flush(self) -> None:
         self._is_flush_due = False
         for channel in list(self._channels):
-            channel.turn(is_due=channel.inbox is not None and channel.inbox.has_acks)
+            self._turn(channel, is_due=channel.inbox is not None and channel.inbox.has_acks)
 
     # --- Without an event loop ---
 

@@ -12,6 +12,10 @@ LEASE_SECONDS: Final = 4.0
 #: Seconds between two looks of an idle worker: each renews its lease.
 RENEW_SECONDS: Final = 1.0
 
+#: Seconds without an answer after which whoever renews a lease takes a connection for dead. It has
+#: asked a second after the last time, and must ask again, on a new one, before the lease runs out.
+SILENT_SECONDS: Final = 2.0
+
 #: Where no worker at all has renewed for so many seconds, it was the broker that was away, and
 #: whoever was cut off gets as long to come back. A worker reconnects in half of it.
 SILENCE_SECONDS: Final = 2.0

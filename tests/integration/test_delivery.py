@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from contract.deployment import Deployment
-from contract.transport import line, scripts
+from contract.transport import scripts
 from contract.transport.inbox import Inbox
 from gristmill.server import EmbeddedServer
 from producers import Client
@@ -222,7 +222,7 @@ def test_a_job_that_its_process_has_runs_once_though_the_worker_reconnects(stand
 
 def test_a_worker_that_stops_for_long_logs_no_faults(stand: Stand) -> None:
     with stand.worker() as worker, stand.client() as client:
-        job = stand.send(client, line.SILENT_SECONDS + 3, "job")
+        job = stand.send(client, scripts.LEASE_SECONDS + 4, "job")
         wait_until(lambda: stand.starts("job") == 1, 10)
         assert worker.terminate(60) == 0
         assert client.look(job)["status"] == "SUCCESS"

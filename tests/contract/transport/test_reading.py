@@ -18,6 +18,7 @@ from contract.transport import LeaseLost
 from contract.transport.inbox import Inbox
 from gristmill.server import EmbeddedServer
 from tests.contract.transport.reading import QUEUE, Reader, named, run
+from tests.producers.proxy import Proxy
 
 
 @pytest.fixture
@@ -264,6 +265,39 @@ def test_an_answer_that_others_took_meanwhile_is_not_believed(
     assert reader.ids() == []
     assert not reader.channel.deliver()
     reader.close()
+
+
+def test_an_answer_that_nobody_came_to_read_is_read_late(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, hub = Reader(deployment, prefetch=3), Hub()
+    reader.connection.transport.register_with_event_loop(reader.connection.connection, hub)
+    asked_late(reader, monkeypatch)
+    reader.connection.transport.cycle.beat()  # its own process stood still, not the broker
+    assert len(reader.channel.line.arrived) == 1
+    run(hub, reader.ids)
+    reader.close()
+    hub.close()
+
+
+def test_a_broker_that_does_not_answer_is_left_for_a_new_connection(
+    server: EmbeddedServer, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(server.port) as proxy:
+        url = proxy.url(server.password)
+        reader = Reader(Deployment(url=url, prefix=deployment.prefix))
+        reader.channel.turn()
+        reader.drain(lambda: not reader.channel.line._call)
+        proxy.silence()
+        reader.channel.turn(is_due=True)
+        assert not reader.channel.turn()
+        monkeypatch.setattr(reader.channel.line, "_called_at", time.monotonic() - 60)
+        with pytest.raises(redis.ConnectionError, match="no answer for 2 s"):
+            reader.channel.turn()
+        with redis.Redis.from_url(deployment.url) as raw:
+            raw.lpush(reader.key, named("1"))
+        reader.drain(reader.ids)
+        reader.close()
 
 
 def test_who_slept_too_long_is_told_and_begins_anew(deployment: Deployment) -> None:
