@@ -8,6 +8,7 @@ NODE := .venv-node
 BENCH := .venv-bench
 FAMILY ?=
 TESTS ?= tests
+PROCESSES ?= 4
 TABLES ?=
 
 PACKAGES := contract gristmill native_c producers workers
@@ -98,12 +99,16 @@ COVERAGE := COVERAGE_FILE=$(CURDIR)/build/coverage/data $(PY) -m coverage
 NO_EXTENSION := *** NOT TESTED: the compiled kernels. No extension could be built here (no C compiler?): only the \
   NumPy half of the suite runs. With CI set this is an error. ***
 
+# A file stays whole, so that what its tests share starts once; tests/conftest.py says in which order they begin.
+SHARED := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
 .PHONY: test-compiled test-fallback
+# Several processes share the files of the suite, more than there are cores: most of it waits for workers.
 # One BLAS thread, as workers have it: two that spin for each other cost a busy machine five times the work.
 test-compiled test-fallback: test-%: build
 	@echo "== The suite on the twin: $*"
 	@mkdir -p build/coverage
-	@NATIVE_C_BACKEND=$* OPENBLAS_NUM_THREADS=1 $(COVERAGE) run -m pytest $(TESTS)
+	@NATIVE_C_BACKEND=$* OPENBLAS_NUM_THREADS=1 $(COVERAGE) run -m pytest $(SHARED) $(TESTS)
 
 .PHONY: test-browser
 test-browser: build ## Drive Flower's pages in headless Chromium (Debian: apt-get install chromium)

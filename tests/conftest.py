@@ -23,6 +23,12 @@ settings.register_profile("house", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("house")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the suite, begin with the files that wait long."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "integration" not in item.keywords)  # files stay whole
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """Start one server for the tests that do it no harm, each under a prefix of its own."""
