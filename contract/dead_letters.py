@@ -233,7 +233,7 @@ class DeadLetters:
             pipe.multi()
             pipe.xdel(self._key, letter_id)
             for job in forgotten:
-                pipe.delete(self._deployment.result_key(job), self._deployment.wake_key(job))
+                pipe.delete(self._deployment.result_key(job))
             pipe.hdel(self._deployment.counts_key, *_counts_of(letter.raw))
             pipe.lpush(f"{self._deployment.prefix}{target}", letter.raw)
             return letter

@@ -97,9 +97,13 @@ class Deployment:
         """Return the key whose presence asks a job to stop."""
         return self.key("cancel", job_id)
 
-    def wake_key(self, job_id: str) -> str:
-        """Return the list that gets an element when a job has ended."""
-        return self.key("wake", job_id)
+    def replies_key(self, client: str) -> str:
+        """Return the list on which workers tell `client` that jobs have ended."""
+        return self.key("replies", client)
+
+    def waiting_key(self, job_id: str) -> str:
+        """Return the set of clients, beside the submitter, that wait for a job's end."""
+        return self.key("waiting", job_id)
 
     def queue_key(self, queue: str) -> str:
         """Return the list that holds a queue's messages of the usual priority."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from contract.arrays import describe
 from contract.batches import MAX_ITEMS
 from contract.errors import DeadlineExceeded, MessageError
+from contract.replies import MAX_NAME
 
 #: Version of the wire. A worker runs messages of its own and of older versions.
 VERSION: Final = 1
@@ -39,6 +40,8 @@ class Envelope:
     idempotency_key: str | None = None
     #: How long the name stands for the job after the job's end, in seconds.
     idempotency_seconds: float = 0.0
+    #: Name of the list on which the submitter waits for the end; "" where it does not.
+    reply_to: str = ""
 
     @classmethod
     def submitted(
@@ -50,6 +53,7 @@ class Envelope:
         idempotency_key: str | None = None,
         idempotency_seconds: float = 0.0,
         num_items: int = 0,
+        reply_to: str = "",
     ) -> "Envelope":
         """Return the envelope of a job submitted `now`; a deadline beyond all times is none."""
         deadline = None if deadline_seconds is None else now + deadline_seconds
@@ -62,13 +66,15 @@ class Envelope:
             idempotency_key=idempotency_key,
             idempotency_seconds=idempotency_seconds,
             num_items=num_items,
+            reply_to=reply_to,
         )
 
     def to_header(self) -> dict[str, Any]:
         """Return the envelope as the header's plain value."""
         header = asdict(self)
-        if not self.num_items:
-            del header["num_items"]
+        for name in ("num_items", "reply_to"):
+            if not header[name]:
+                del header[name]
         if self.idempotency_key is None:
             del header["idempotency_key"], header["idempotency_seconds"]
         return header
@@ -89,6 +95,7 @@ class Envelope:
             num_items=_num_items(header),
             idempotency_key=_key(header),
             idempotency_seconds=_time(header, "idempotency_seconds") or 0.0,
+            reply_to=_reply_to(header),
         )
 
     @staticmethod
@@ -177,6 +184,14 @@ def _key(header: Mapping[str, Any]) -> str | None:
     value = header.get("idempotency_key")
     if value is not None and not isinstance(value, str):
         raise MessageError(f"idempotency_key: {describe(value)}, expected text")
+    return value
+
+
+def _reply_to(header: Mapping[str, Any]) -> str:
+    value = header.get("reply_to", "")
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        was = describe(value)
+        raise MessageError(f"reply_to: {was}, expected text of at most {MAX_NAME} characters")
     return value
 
 

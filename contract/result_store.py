@@ -14,9 +14,7 @@ from celery import states
 from contract.deployment import Deployment
 from contract.envelope import Delivery
 from contract.events import field_of
-
-#: Seconds that a wake-up waits for a waiter; a waiter that comes later finds the result itself.
-WAKE_SECONDS: Final = 60
+from contract.replies import TELL
 
 #: Size of an end that a broker without memory takes in any case, in bytes: most results and errors.
 #: A larger one must be no larger than the message that its acknowledgement frees.
@@ -36,17 +34,20 @@ local function has_ended(result)
 end
 """
 
-#: KEYS: result, wake-up list, event counts, what the job sent, inbox, idempotency key; the last two
-#: may be any where ARGV says that there is none. ARGV: the meta; its life in ms, 0 for ever; "1"
-#: for a job's end; the message's field of the inbox, "" for none; the job's id; the life of its
-#: idempotency key from the end in ms, 0 for none; the counts' field for a refusal; seconds of a
-#: wake-up; bytes that fit where there is no memory, "" where nobody asks.
+#: KEYS: result, set of who waits, event counts, what the job sent, inbox, idempotency key; the last
+#: two may be any where ARGV says that there is none. ARGV: the meta; its life in ms, 0 for ever;
+#: "1" for a job's end; the message's field of the inbox, "" for none; the job's id; the life of its
+#: idempotency key from the end in ms, 0 for none; the counts' field for a refusal; what the keys of
+#: clients' lists begin with; name of the submitter's, "" for none; bytes that fit where there is no
+#: memory, "" where nobody asks.
 _STORE: Final = (
     HAS_ENDED
+    + TELL
     + """
-local result, wake, events, sent, inbox, once = unpack(KEYS)
+local result, waiting, events, sent, inbox, once = unpack(KEYS)
 local meta, life, is_end, tag = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4]
-local job, once_life, room = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[9])
+local job, once_life, room = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[10])
+local lists, submitter = ARGV[8], ARGV[9]
 
 if tag ~= '' and redis.call('HEXISTS', inbox, tag) == 0 then
   redis.pcall('HINCRBY', events, ARGV[7], 1)
@@ -80,9 +81,13 @@ else
 end
 redis.call('PUBLISH', result, meta)
 if is_end then
-  redis.call('LPUSH', wake, '1')
-  redis.call('EXPIRE', wake, ARGV[8])
   redis.call('DEL', sent)
+  if submitter ~= '' then tell(lists .. submitter, job, meta) end
+  local others = redis.pcall('SMEMBERS', waiting)
+  for _, name in ipairs(others) do
+    if name ~= submitter then tell(lists .. name, job, meta) end
+  end
+  if #others > 0 then redis.call('DEL', waiting) end
 end
 return 'stored'
 """
@@ -119,6 +124,8 @@ class Entry:
     #: Key of the idempotency key that the job was submitted under, "" for none, and its seconds.
     once_key: str = ""
     once_seconds: float = 0.0
+    #: Name of the list on which the submitter waits, "" for none.
+    reply_to: str = ""
 
 
 class ResultStore:
@@ -131,7 +138,7 @@ class ResultStore:
         self._store_without_memory = Script(client, _STORE_WITHOUT_MEMORY)
 
     def store(self, entry: Entry) -> Outcome:
-        """Store a state, publish it and, at the job's end, wake who waits.
+        """Store a state, publish it and, at the job's end, tell who waits.
 
         Raises redis-py's `OutOfMemoryError` where the broker has no memory, unless the state is an
         end that takes little: an end lets its worker acknowledge a message, which gives memory
@@ -167,7 +174,7 @@ class ResultStore:
         is_end = entry.state in states.READY_STATES
         keys = [
             key,
-            self._deployment.wake_key(entry.job_id),
+            self._deployment.waiting_key(entry.job_id),
             self._deployment.events_key,
             self._deployment.sent_key(entry.job_id),
             delivery.inbox if delivery else key,
@@ -181,7 +188,8 @@ class ResultStore:
             entry.job_id,
             max(1, _milliseconds(entry.once_seconds)) if entry.once_key else 0,
             _REFUSED_END if is_end else _REFUSED_PROGRESS,
-            WAKE_SECONDS,
+            self._deployment.replies_key(""),
+            entry.reply_to,
         ]
         return keys, arguments
 

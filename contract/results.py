@@ -1,4 +1,4 @@
-"""The result path: Celery's Redis backend, with arrays in results and a wake-up for each waiter."""
+"""The result path: Celery's Redis backend, with arrays in results and a reply to who waits."""
 
 import contextlib
 import sys
@@ -94,7 +94,7 @@ class Backend(RedisBackend):
     """Celery's Redis result backend, which stock clients read as ever.
 
     A result that holds arrays is stored in our codec, any other as JSON. Submitting subscribes to
-    nothing: whoever waits looks for the result and then sleeps on a list that the worker fills.
+    nothing: a client waits for all its jobs on one list, where workers tell it of their ends.
     """
 
     #: A compressed result would hide its state, which stands in its first bytes.
@@ -286,7 +286,8 @@ class Backend(RedisBackend):
         meta = self._get_result_meta(result, state, traceback, request)
         # The script reads the state where it stands first.
         meta = {"status": state, **meta, "task_id": job_id}
-        once_key, once_seconds = self._once(request)
+        envelope = _envelope(request)
+        once_key, once_seconds = self._once(request, envelope)
         return Entry(
             job_id=job_id,
             state=state,
@@ -295,11 +296,12 @@ class Backend(RedisBackend):
             delivery=Delivery.from_header(getattr(request, DELIVERY, None)),
             once_key=once_key,
             once_seconds=once_seconds,
+            # Nobody has a handle of a batch's own message.
+            reply_to="" if envelope.num_items and job_id == request.id else envelope.reply_to,
         )
 
-    def _once(self, request: Any) -> tuple[str, float]:
+    def _once(self, request: Any, envelope: Envelope) -> tuple[str, float]:
         """Return the key that the job's idempotency key has, and how long it lives from the end."""
-        envelope = _envelope(request)
         operation = getattr(request, "task", None)
         if not (envelope.idempotency_key and isinstance(operation, str)):
             return "", 0.0

@@ -1,7 +1,6 @@
 """The client: carries requests to the workers of one deployment and finds their results."""
 
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, overload
 
 import redis
+from celery import states
 
 from contract import batches, codec
 from contract.arrays import describe, summary
@@ -25,6 +25,7 @@ from producers.forking import without_fork
 from producers.job import Job, check_seconds
 from producers.limits import Limits
 from producers.process import Process
+from producers.replies import Ticket
 from producers.sending import NotSent
 
 R = TypeVar("R", bound=Result)
@@ -32,12 +33,6 @@ T = TypeVar("T")
 
 #: Seconds that `job.result()` waits unless told otherwise.
 DEFAULT_TIMEOUT: Final = 300.0
-
-#: Longest sleep on a wake-up list, in seconds: a wake-up that was lost costs no more than this.
-_NAP_SECONDS: Final = 2.0
-
-#: Longest sleep where the broker is too full for a wake-up, in seconds.
-_DOZE_SECONDS: Final = 0.25
 
 #: Seconds that a wish to cancel is kept for a job that waits in its queue.
 _CANCEL_SECONDS: Final = 24 * 3600
@@ -108,14 +103,16 @@ class Client:
         fields, references = self._payloads.pack(every_field)
         job_id = str(uuid.uuid4())
 
-        def send(process: Process) -> str:
+        def send(process: Process) -> tuple[str, Ticket]:
             until = process.until()
+            ticket = process.replies.ticket()
             envelope = Envelope.submitted(
                 process.now(until),
                 deadline_seconds,
                 references,
                 idempotency_key=once.key if once else None,
                 idempotency_seconds=once.seconds if once else 0.0,
+                reply_to=ticket.name,
             )
             entry = process.draft(
                 operation.name,
@@ -127,13 +124,15 @@ class Client:
                 argsrepr="()",
                 kwargsrepr=summary(fields),
             )
-            return process.send(operation, job_id, entry, once, until)
+            return process.send(operation, job_id, entry, once, until), ticket
 
         with self._explaining(operation, job_id):
             once = None
             if idempotency_key is not None:
                 once = Once.of(every_field, idempotency_key, idempotency_seconds)
-            return self.job(operation, self._use(send))
+            found, ticket = self._use(send)
+        # An earlier submit under the same key has a list of its own.
+        return self._job(operation, found, ticket if found == job_id else None)
 
     def submit_many(
         self,
@@ -153,9 +152,11 @@ class Client:
         messages = [(str(uuid.uuid4()), part) for part in batches.parts(items)]
         job_ids = [name for key, part in messages for name in batches.item_ids(key, len(part))]
 
-        def send(process: Process) -> None:
+        def send(process: Process) -> list[Ticket]:
             until = process.until()
             now = process.now(until)
+            tickets = [process.replies.ticket() for _ in job_ids]
+            reply_to = process.replies.name
             process.send_many(
                 operation,
                 [
@@ -167,7 +168,7 @@ class Client:
                         serializer=codec.BATCH_SERIALIZER,
                         headers={
                             HEADER: Envelope.submitted(
-                                now, deadline_seconds, num_items=len(part)
+                                now, deadline_seconds, num_items=len(part), reply_to=reply_to
                             ).to_header()
                         },
                         argsrepr="()",
@@ -177,11 +178,16 @@ class Client:
                 ],
                 until,
             )
+            return tickets
 
-        if messages:
-            with self._explaining(operation, job_ids):
-                self._use(send)
-        return [self.job(operation, job_id) for job_id in job_ids]
+        if not messages:
+            return []
+        with self._explaining(operation, job_ids):
+            tickets = self._use(send)
+        return [
+            self._job(operation, job_id, ticket)
+            for job_id, ticket in zip(job_ids, tickets, strict=True)
+        ]
 
     @overload
     def job(self, operation: Operation[Any, R], job_id: str) -> Job[R]: ...
@@ -197,25 +203,30 @@ class Client:
         if not _is_id(job_id):
             raise InvalidRequest(f"job_id: {describe(job_id)}, expected the id of a job")
         declared = find_operation(operation) if isinstance(operation, str) else operation
-        return Job(job_id, self, declared.read_result, self.timeout)
+        return self._job(declared, job_id, None)
+
+    def _job(self, operation: Operation[Any, R], job_id: str, ticket: Ticket | None) -> Job[R]:
+        return Job(job_id, self, operation.read_result, self.timeout, ticket)
 
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
         return read_meta(self._use(lambda here: here.redis.get(self.deployment.result_key(job_id))))
 
-    def sleep(self, job_id: str, seconds: float) -> None:
-        """Return when the job may have ended, or after `seconds`, or after a short nap."""
-        wake, nap = self.deployment.wake_key(job_id), max(0.01, min(seconds, _NAP_SECONDS))
+    def wait(self, job_id: str, seconds: float, ticket: Any = None) -> dict[str, Any]:
+        """Return the job's raw Celery meta when it has ended, or after `seconds`, or a short nap.
 
-        def doze(here: Process) -> None:
-            try:
-                # Moved onto itself, the list wakes whoever else waits, and still ends in its time.
-                here.redis.blmove(wake, wake, nap)  # type: ignore[arg-type]
-            except redis.exceptions.OutOfMemoryError:
-                # A full broker moves nothing. The result is there all the same, or will be.
-                time.sleep(min(nap, _DOZE_SECONDS))
+        `ticket` is what its submit returned where this client submitted it.
+        """
 
-        self._use(doze)
+        def act(here: Process) -> dict[str, Any]:
+            if seconds <= 0:
+                return read_meta(here.replies.stored(job_id))
+            meta = read_meta(here.replies.look(job_id, ticket))
+            if meta["status"] in states.READY_STATES:
+                return meta
+            return read_meta(here.replies.wait(job_id, ticket, seconds))
+
+        return self._use(act)
 
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end; workers look for the wish before and during a job."""

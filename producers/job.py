@@ -42,8 +42,8 @@ class Results(Protocol):
     def look(self, job_id: str) -> dict[str, Any]:
         """Return the job's raw Celery meta; its status is PENDING while nothing is known."""
 
-    def sleep(self, job_id: str, seconds: float) -> None:
-        """Return when the job may have ended, or after `seconds`."""
+    def wait(self, job_id: str, seconds: float, ticket: Any = None) -> dict[str, Any]:
+        """Return the job's raw meta when it has ended, or after `seconds`, or after a nap."""
 
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end."""
@@ -58,13 +58,18 @@ class Job(Generic[R]):
         results: Results,
         read_result: Callable[[Any], R],
         default_timeout: float | None,
+        ticket: Any = None,
     ) -> None:
-        """Watch the job `job_id`; `default_timeout` is how long `result` waits unless told."""
+        """Watch the job `job_id`; `default_timeout` is how long `result` waits unless told.
+
+        `ticket` is what `results` gave when it was submitted; None for a job of another's.
+        """
         #: The job's id, the same as its Celery task id.
         self.id = job_id
         self._results = results
         self._read_result = read_result
         self._default_timeout = default_timeout
+        self._ticket = ticket
 
     def __repr__(self) -> str:
         """Return a text that names the job."""
@@ -83,15 +88,15 @@ class Job(Generic[R]):
         pauses = _pauses()
         while True:
             try:
-                meta = self._results.look(self.id)
+                left = deadline - time.monotonic()
+                meta = self._results.wait(self.id, left, self._ticket)
                 known = _status(meta)
                 if meta["status"] == states.SUCCESS:
                     return self._read_result(meta["result"])
                 if meta["status"] in states.READY_STATES:
                     raise error_from_meta(meta)
-                if deadline > time.monotonic():
-                    self._results.sleep(self.id, deadline - time.monotonic())
-                    pauses = _pauses()
+                pauses = _pauses()
+                if left > 0:
                     continue
             except BrokerUnavailable as error:
                 if not is_passing(error.__cause__):

@@ -16,6 +16,7 @@ from contract.results import SCHEME
 from contract.transport import Amqp
 from producers.forking import without_fork
 from producers.limits import Gate, Limits
+from producers.replies import Replies
 from producers.sending import Sender
 
 #: Seconds to open a connection, and without an answer on one, after which a call gives up.
@@ -44,6 +45,7 @@ class Process:
             socket_timeout=CONNECT_SECONDS,
             health_check_interval=HEALTH_SECONDS,
         )
+        self.replies = Replies(self.redis, deployment)
         self._clock = BrokerClock(self.redis)
         self._drafts = Drafts(self.app)
         self._sender = Sender(self.redis, _MAX_CONNECTIONS)

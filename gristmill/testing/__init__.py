@@ -119,11 +119,12 @@ class InProcess:
         with self._changed:
             return self._metas.get(job_id, {"status": states.PENDING, "result": None})
 
-    def sleep(self, job_id: str, seconds: float) -> None:
-        """Return when some job may have ended, or after `seconds`."""
+    def wait(self, job_id: str, seconds: float, ticket: Any = None) -> dict[str, Any]:
+        """Return the job's meta when some job may have ended, or after `seconds`."""
         with self._changed:
-            if self.look(job_id)["status"] not in states.READY_STATES:
+            if self.look(job_id)["status"] not in states.READY_STATES and seconds > 0:
                 self._changed.wait(None if seconds == float("inf") else seconds)
+            return self.look(job_id)
 
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end."""

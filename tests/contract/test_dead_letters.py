@@ -218,7 +218,6 @@ def test_a_replayed_entry_is_enqueued_as_it_came_and_its_job_is_new(
     letters, raw, deployment
 ) -> None:
     raw.set(deployment.result_key("7"), "failed")
-    raw.lpush(deployment.wake_key("7"), "1")
     raw.hset(deployment.counts_key, mapping=counts(EVERY_BYTE) | {"other:lost": 1})
     raw.lpush(f"{deployment.prefix}mcts", "one that waits")
     letter_id = letters.add(EVERY_BYTE, "so", **TOLD)
@@ -226,7 +225,7 @@ def test_a_replayed_entry_is_enqueued_as_it_came_and_its_job_is_new(
     assert (letter.id, letter.job) == (letter_id, "7")
     # Workers take from the right: it waits behind what waits already.
     assert raw.lrange(f"{deployment.prefix}mcts", 0, -1) == [EVERY_BYTE, b"one that waits"]
-    assert not raw.exists(deployment.result_key("7"), deployment.wake_key("7"))
+    assert not raw.exists(deployment.result_key("7"))
     assert raw.hkeys(deployment.counts_key) == [b"other:lost"]
     assert letters.size() == 0
     with pytest.raises(InvalidRequest, match="expected the id of a dead letter"):

@@ -210,7 +210,8 @@ def test_a_prefix_ends_where_the_key_begins(given: str, kept: str) -> None:
     assert deployment.prefix == kept
     assert deployment.key("a", "b") == f"{kept}gristmill:a:b"
     assert deployment.cancel_key("7") == f"{kept}gristmill:cancel:7"
-    assert deployment.wake_key("7") == f"{kept}gristmill:wake:7"
+    assert deployment.replies_key("me") == f"{kept}gristmill:replies:me"
+    assert deployment.waiting_key("7") == f"{kept}gristmill:waiting:7"
     assert deployment.inbox_key("w") == f"{kept}gristmill:inbox:w"
     assert deployment.leases_key == f"{kept}gristmill:leases"
     assert deployment.counts_key == f"{kept}gristmill:counts"

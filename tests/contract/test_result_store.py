@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from contract import patience, results
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Delivery, Envelope
-from contract.errors import ComputeError
+from contract.errors import ComputeError, MessageError
+from contract.replies import CARRIED_BYTES, LIST_SECONDS, MAX_REPLIES, Reply
 from contract.result_store import ROOM_BYTES, Entry, Outcome, ResultStore
 from contract.results import SCHEME, Answer, Backend
 from gristmill.server import EmbeddedServer
@@ -26,6 +28,9 @@ PREFIX = "store:"
 DEPLOYMENT = Deployment(prefix=PREFIX)
 HELD = Delivery(inbox=f"{PREFIX}gristmill:inbox:w", tag="mcts\x001")
 RESULT = f"{PREFIX}celery-task-meta-job"
+#: Where the client that submitted the job waits, and where another one does.
+REPLIES = f"{PREFIX}gristmill:replies:client"
+OTHERS = f"{PREFIX}gristmill:replies:other"
 
 
 def app_of(url: str, backend: str, **settings: Any) -> Celery:
@@ -58,6 +63,7 @@ def backend(server: EmbeddedServer, raw) -> Iterator[Backend]:
 
 def end(state: str = "SUCCESS", **changes: Any) -> Entry:
     meta = changes.pop("meta", f'{{"status": "{state}", "result": 1}}')
+    changes.setdefault("reply_to", "client")
     return Entry(job_id="job", state=state, meta=meta, life_seconds=100, **changes)
 
 
@@ -79,10 +85,10 @@ class Store(RuleBasedStateMachine):
     @initialize(extended=st.booleans())
     def begin(self, extended: bool) -> None:
         self.raw = redis.Redis.from_url(self.server.url)
-        self.raw.delete(RESULT, f"{PREFIX}gristmill:wake:job", HELD.inbox)
+        self.raw.delete(RESULT, REPLIES, HELD.inbox)
         self.ours = app_of(self.server.url, "ours", result_extended=extended)
         self.theirs = app_of(self.server.url, "stock", result_extended=extended)
-        self.stands, self.is_held, self.wakes = "PENDING", False, 0
+        self.stands, self.is_held, self.told = "PENDING", False, 0
 
     @rule()
     def reserve(self) -> None:
@@ -97,12 +103,13 @@ class Store(RuleBasedStateMachine):
     @rule(state=st.sampled_from(STATES), result=st.sampled_from(RESULTS), fenced=st.booleans())
     def store(self, state: str, result: Any, fenced: bool) -> None:
         delivery = {DELIVERY: HELD.to_header()} if fenced else {}
+        delivery[HEADER] = Envelope(reply_to="client").to_header()
         if state in states.EXCEPTION_STATES:
             result = ComputeError("values: singular, expected regular")
         self.ours.backend.store_result("job", result, state, request=request(**delivery))
         if (self.is_held or not fenced) and self.stands not in states.READY_STATES:
             self.stands = state
-            self.wakes += state in states.READY_STATES
+            self.told += state in states.READY_STATES
 
     @rule(state=st.sampled_from(sorted(states.READY_STATES)))
     def store_as_stock_workers_do(self, state: str) -> None:
@@ -114,8 +121,8 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def forget(self) -> None:
-        self.raw.delete(RESULT, f"{PREFIX}gristmill:wake:job")
-        self.stands, self.wakes = "PENDING", 0
+        self.raw.delete(RESULT, REPLIES)
+        self.stands, self.told = "PENDING", 0
 
     @rule()
     def restart_without_scripts(self) -> None:
@@ -127,7 +134,7 @@ class Store(RuleBasedStateMachine):
             return
         assert self.theirs.backend._get_task_meta_for("job")["status"] == self.stands
         assert results.read_meta(self.raw.get(RESULT))["status"] == self.stands
-        assert self.raw.llen(f"{PREFIX}gristmill:wake:job") == self.wakes
+        assert self.raw.llen(REPLIES) == self.told
 
     def teardown(self) -> None:
         if hasattr(self, "raw"):
@@ -154,13 +161,13 @@ def test_nothing_replaces_an_end(store: ResultStore, raw, first: str, then: str)
     assert store.store(end(first)) is Outcome.STORED
     assert store.store(end(then, meta=f'{{"status": "{then}", "result": 2}}')) is Outcome.ENDED
     assert raw.get(RESULT).decode() == end(first).meta
-    assert raw.llen(f"{PREFIX}gristmill:wake:job") == 1
+    assert raw.llen(REPLIES) == 1
 
 
 def test_an_answer_that_was_lost_on_its_way_is_no_second_end(store: ResultStore, raw) -> None:
     assert store.store(end()) is Outcome.STORED
     assert store.store(end()) is Outcome.STORED
-    assert raw.llen(f"{PREFIX}gristmill:wake:job") == 1
+    assert raw.llen(REPLIES) == 1
 
 
 def test_of_many_workers_one_ends_the_job(server: EmbeddedServer, raw) -> None:
@@ -188,13 +195,67 @@ def test_a_replayed_dead_letter_may_end_again(backend: Backend, raw) -> None:
     assert backend.get_task_meta("job")["result"] == 7
 
 
+# --- Replies ---
+
+
+def replies(raw: redis.Redis, key: str = REPLIES) -> list[Reply]:
+    found: Any = raw.lrange(key, 0, -1)
+    return [Reply.from_bytes(each) for each in found]
+
+
+@pytest.mark.parametrize("job_id", ["job", "my job 7", "\u00e4\u20ac", "12 34"])
+@pytest.mark.parametrize("meta", [b'{"status": "SUCCESS"}', b"\x81\xa6status\xa7SUCCESS", b"7 x"])
+def test_a_reply_carries_the_end_of_the_job_as_it_is_stored(store, raw, job_id, meta) -> None:
+    raw.delete(f"{PREFIX}celery-task-meta-{job_id}")
+    store.store(replace(end(meta=meta), job_id=job_id))
+    assert replies(raw) == [Reply(job_id, meta)]
+    assert 0 < raw.ttl(REPLIES) <= LIST_SECONDS
+
+
+def test_a_large_end_is_left_where_it_is(store: ResultStore, raw) -> None:
+    store.store(end(meta=b"x" * CARRIED_BYTES))
+    raw.delete(RESULT)
+    store.store(end(meta=b"x" * (CARRIED_BYTES + 1)))
+    assert replies(raw) == [Reply("job", b"x" * CARRIED_BYTES), Reply("job", None)]
+
+
+def test_each_who_waits_is_told_once_and_forgotten(store: ResultStore, raw) -> None:
+    waiting = DEPLOYMENT.waiting_key("job")
+    raw.sadd(waiting, "client", "other")
+    store.store(end("PROGRESS"))
+    assert raw.scard(waiting) == 2
+    store.store(end())
+    assert replies(raw) == replies(raw, OTHERS) == [Reply("job", raw.get(RESULT))]
+    assert not raw.exists(waiting)
+
+
+def test_a_client_that_reads_nothing_keeps_its_newest_replies(store: ResultStore, raw) -> None:
+    store.store_many([replace(end(), job_id=f"job-{number}") for number in range(MAX_REPLIES + 5)])
+    kept = replies(raw)
+    assert len(kept) == MAX_REPLIES
+    assert (kept[0].job_id, kept[-1].job_id) == ("job-5", f"job-{MAX_REPLIES + 4}")
+
+
+def test_a_list_that_is_something_else_is_left_alone(store: ResultStore, raw) -> None:
+    raw.set(REPLIES, "mine")
+    raw.set(DEPLOYMENT.waiting_key("job"), "mine, too")
+    assert store.store(end()) is Outcome.STORED
+    assert (raw.get(REPLIES), raw.get(DEPLOYMENT.waiting_key("job"))) == (b"mine", b"mine, too")
+
+
+@pytest.mark.parametrize("raw_reply", [b"", b"job", b"x job", b"4 \xff\xfe\xfd\xfc"])
+def test_a_reply_that_is_none_is_refused_by_name(raw_reply: bytes) -> None:
+    with pytest.raises(MessageError, match=r"^reply: "):
+        Reply.from_bytes(raw_reply)
+
+
 # --- Fencing ---
 
 
-def test_a_worker_without_its_lease_stores_nothing_and_wakes_nobody(store: ResultStore, raw):
+def test_a_worker_without_its_lease_stores_nothing_and_tells_nobody(store: ResultStore, raw):
     assert store.store(end(delivery=HELD)) is Outcome.FENCED
     assert store.store(end("PROGRESS", delivery=HELD)) is Outcome.FENCED
-    assert not raw.exists(RESULT, f"{PREFIX}gristmill:wake:job")
+    assert not raw.exists(RESULT, REPLIES)
     raw.hset(HELD.inbox, HELD.tag, "entry")
     assert store.store(end(delivery=HELD)) is Outcome.STORED
 
@@ -349,7 +410,7 @@ def test_a_full_broker_takes_ends_that_free_more_than_they_take(full: redis.Redi
         store.store(end(meta=b"x" * (ROOM_BYTES + 1)))
     assert store.store(end(meta=b"x" * ROOM_BYTES)) is Outcome.STORED
     assert store.store(end(meta=b"x" * 10_000, delivery=HELD)) is Outcome.STORED
-    assert full.llen(f"{PREFIX}gristmill:wake:job") == 2
+    assert full.llen(REPLIES) == 2
 
 
 def test_a_full_broker_refuses_a_late_worker_like_any_other(full: redis.Redis) -> None:

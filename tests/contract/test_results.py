@@ -1,4 +1,4 @@
-"""The result path: two encodings, stock clients, wake-ups, and errors that arrive whole."""
+"""The result path: two encodings, stock clients, replies, and errors that arrive whole."""
 
 import json
 import pickle
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import redis
 from celery import Celery, states
+from celery.app.task import Context
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps, loads
@@ -18,8 +19,9 @@ from kombu.utils import json as kombu_json
 
 from contract import codec, errors
 from contract.deployment import Deployment
+from contract.envelope import HEADER, Envelope
 from contract.errors import ERRORS, GristmillError, InternalError, JobCancelled, MessageError
-from contract.result_store import WAKE_SECONDS
+from contract.replies import LIST_SECONDS, Reply
 from contract.results import SCHEME, Answer, Backend, error_from_meta, read_meta
 from gristmill.server import EmbeddedServer
 
@@ -157,22 +159,28 @@ def test_an_answer_becomes_lists_where_json_carries_it() -> None:
     assert kombu_json.loads(kombu_json.dumps(Answer(FIELDS))) == carried
 
 
-# --- Wake-ups ---
+# --- Replies ---
 
 
 @pytest.mark.parametrize("state", sorted(states.READY_STATES))
-def test_the_end_of_a_job_wakes_its_waiters_for_a_while(backend: Backend, raw, state: str) -> None:
-    raw.delete("results:gristmill:wake:woken", "results:celery-task-meta-woken")
-    backend.store_result("woken", ValueError("x") if state != "SUCCESS" else 1, state)
-    assert raw.lrange("results:gristmill:wake:woken", 0, -1) == [b"1"]
-    assert 0 < raw.ttl("results:gristmill:wake:woken") <= WAKE_SECONDS
+def test_the_end_of_a_job_is_told_to_its_submitter_for_a_while(
+    backend: Backend, raw, state: str
+) -> None:
+    raw.delete("results:gristmill:replies:me", "results:celery-task-meta-told")
+    request = Context({"id": "told", HEADER: Envelope(reply_to="me").to_header()})
+    backend.store_result("told", ValueError("x") if state != "SUCCESS" else 1, state, None, request)
+    (reply,) = map(Reply.from_bytes, raw.lrange("results:gristmill:replies:me", 0, -1))
+    assert reply == Reply("told", raw.get("results:celery-task-meta-told"))
+    assert 0 < raw.ttl("results:gristmill:replies:me") <= LIST_SECONDS
 
 
 @pytest.mark.parametrize("state", ["STARTED", "PROGRESS", "RETRY", "RECEIVED"])
-def test_a_state_on_the_way_wakes_nobody(backend: Backend, raw, state: str) -> None:
-    raw.delete("results:celery-task-meta-on-the-way")
-    backend.store_result("on-the-way", ValueError("x") if state == "RETRY" else {}, state)
-    assert not raw.exists("results:gristmill:wake:on-the-way")
+def test_a_state_on_the_way_is_told_to_nobody(backend: Backend, raw, state: str) -> None:
+    raw.delete("results:gristmill:replies:me", "results:celery-task-meta-on-the-way")
+    request = Context({"id": "on-the-way", HEADER: Envelope(reply_to="me").to_header()})
+    result: Any = ValueError("x") if state == "RETRY" else {}
+    backend.store_result("on-the-way", result, state, None, request)
+    assert not raw.exists("results:gristmill:replies:me")
     assert backend.get_task_meta("on-the-way")["status"] == state
 
 

@@ -114,4 +114,3 @@ def test_a_message_that_comes_twice_has_one_result(stock: Celery, worker, server
         worker.wait_for_log(f"[{job_id}] succeeded", times=2)
         assert raw.get(key) == first
         assert stock.AsyncResult(job_id).get(timeout=5) == 3.0
-        assert raw.llen(f"{PREFIX}gristmill:wake:{job_id}") == 1

@@ -197,7 +197,7 @@ def seconds_until_refused(client: Client, operation: str = "submit") -> float:
         "submit": lambda: client.submit(OPERATION, REQUEST),
         "status": lambda: client.job(OPERATION, "some").status(),
         "cancel": lambda: client.job(OPERATION, "some").cancel(),
-        "sleep": lambda: client.sleep("some", 1),
+        "wait": lambda: client.wait("some", 1),
     }
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=r"^broker .*: "):
@@ -214,7 +214,7 @@ def client_of(url: str) -> Iterator[Client]:
         client.close()
 
 
-@pytest.mark.parametrize("operation", ["submit", "status", "cancel", "sleep"])
+@pytest.mark.parametrize("operation", ["submit", "status", "cancel", "wait"])
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}", "unix:///nowhere/{port}.sock"])
 def test_a_broker_that_is_not_there_is_told_at_once(url: str, operation: str) -> None:
     with client_of(url.format(port=free_port())) as client:

@@ -82,11 +82,11 @@ def test_waiters_wake_when_the_result_is_there(client: Client, job: Job) -> None
     store(client, job.id, states.SUCCESS, Answer(ANSWER))
     for waiter in waiters:
         waiter.join()
-    # A waiter that slept through would look again only when its nap of 2 s is over.
-    assert max(woken) - stored_at < 1.9  # a lost wake-up costs two seconds
+    # A waiter that is not told would look again only when its nap of 2 s is over.
+    assert max(woken) - stored_at < 1.7
 
 
-def test_a_wake_up_that_was_lost_costs_a_nap_and_no_more(client: Client, job: Job) -> None:
+def test_a_reply_that_was_lost_costs_a_nap_and_no_more(client: Client, job: Job) -> None:
     def store_silently() -> None:
         fields = {**ANSWER, "scores": ANSWER["scores"]}
         put(client, job.id, codec.encode({"status": "SUCCESS", "result": fields}))
@@ -97,22 +97,6 @@ def test_a_wake_up_that_was_lost_costs_a_nap_and_no_more(client: Client, job: Jo
     assert job.result(timeout=10).chosen.tolist() == [1]
     assert time.monotonic() - started < 4
     timer.join()
-
-
-def test_a_wake_up_is_there_for_all_who_wait_and_ends_in_its_time(client, job: Job, raw) -> None:
-    store(client, job.id, states.SUCCESS, Answer(ANSWER))
-    wake = client.deployment.wake_key(job.id)
-    raw.expire(wake, 30)
-    before = raw.info("commandstats")
-    for _ in range(3):
-        client.sleep(job.id, 5)
-    assert raw.llen(wake) == 1
-    assert 0 < raw.ttl(wake) <= 30
-    # One command a nap: a wake-up whose result is gone must not keep itself alive.
-    after = raw.info("commandstats")
-    calls = {name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after}
-    assert calls["cmdstat_blmove"] == 3
-    assert not {"cmdstat_rpush", "cmdstat_lpush"} & {name for name, made in calls.items() if made}
 
 
 # --- Waiting in vain ---

@@ -11,6 +11,7 @@ from contract import codec, errors
 from contract.batches import item_id
 from contract.deployment import Deployment
 from contract.envelope import DELIVERY, HEADER, Envelope
+from contract.replies import Reply
 from contract.results import Answer, read_meta
 from workers import runner
 from workers.task import OperationTask
@@ -66,7 +67,7 @@ def sent(task: OperationTask, deployment: Deployment) -> list[dict[str, Any]]:
 
 def test_each_item_has_a_result_of_its_own(task: OperationTask, deployment: Deployment) -> None:
     other = {**GOOD, "visits": [[1, 3]], "value_sums": [[0.9, 0.3]]}
-    answer = run(task, [GOOD, other, GOOD])
+    answer = run(task, [GOOD, other, GOOD], reply_to="me")
     assert dict(answer) == {"items": 3, "ended_before": 0, "success": 3}
     assert statuses(task, 3) == ["SUCCESS"] * 3
     assert [meta(task, index)["result"]["chosen"].tolist() for index in range(3)] == [
@@ -75,8 +76,9 @@ def test_each_item_has_a_result_of_its_own(task: OperationTask, deployment: Depl
         [1],
     ]
     assert meta(task, 1)["task_id"] == "b.1"
-    for index in range(3):  # and whoever waits is told
-        assert task.backend.client.llen(deployment.wake_key(item_id("b", index))) == 1
+    replies = task.backend.client.lrange(deployment.replies_key("me"), 0, -1)
+    told = [Reply.from_bytes(raw).job_id for raw in replies]
+    assert told == [item_id("b", index) for index in range(3)]
 
 
 def test_a_bad_item_fails_alone(task: OperationTask) -> None:
