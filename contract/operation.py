@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import (
     Any,
@@ -131,7 +131,54 @@ class Job(Protocol[R_co]):
         """Ask for the job's end; a running kernel stops at its next step."""
 
 
-def _no_submitter() -> Submitter:
+class AsyncSubmitter(Protocol):
+    """Carries requests to workers from an event loop; `producers.AsyncClient` is one."""
+
+    async def submit(
+        self,
+        operation: "Operation[Any, R]",
+        request: Any,
+        *,
+        deadline_seconds: float | None = None,
+        idempotency_key: str | None = None,
+        idempotency_seconds: float = ...,
+    ) -> "AsyncJob[R]":
+        """Send a checked request on its way and return its handle."""
+
+    async def submit_many(
+        self,
+        operation: "Operation[Any, R]",
+        requests: Sequence[Any],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> "Sequence[AsyncJob[R]]":
+        """Send checked requests on their way together and return their handles in order."""
+
+
+class AsyncJob(Awaitable[R_co], Protocol[R_co]):
+    """The handle of one submitted job in an event loop; awaiting it gives its result."""
+
+    @property
+    def id(self) -> str:
+        """The job's id, the same as its Celery task id."""
+
+    async def result(self, timeout: float | None = None, *, cancels: bool | None = None) -> R_co:
+        """Wait for the job's end; return its result or raise its error."""
+
+    async def status(self) -> str:
+        """Return "queued", "running", "succeeded", "failed" or "cancelled"."""
+
+    async def progress(self) -> float:
+        """Return the part of the work that is done, in [0, 1]."""
+
+    async def remaining_seconds(self) -> float | None:
+        """Return the seconds that the work is expected to last still; None where nobody knows."""
+
+    async def cancel(self) -> None:
+        """Ask for the job's end; a running kernel stops at its next step."""
+
+
+def _no_submitter() -> Any:
     raise RuntimeError(
         "no client: import producers (or gristmill.testing) before calling operations"
     )
@@ -142,6 +189,8 @@ class Operation(Generic[P, R]):
 
     #: Finds the submitter that calls go through; `producers` sets it when imported.
     find_submitter: Callable[[], Submitter] = staticmethod(_no_submitter)
+    #: The same for event loops.
+    find_async_submitter: Callable[[], AsyncSubmitter] = staticmethod(_no_submitter)
 
     def __init__(self, name: str, request: Callable[P, Any], result: type[R]) -> None:
         """Declare the operation `<family>.<verb phrase>`."""
@@ -187,10 +236,7 @@ class Operation(Generic[P, R]):
         submitted once, and submitting it again returns the same job, until `idempotency_seconds`
         after its end (an hour unless told).
         """
-        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        if "idempotency_seconds" in options and "idempotency_key" not in options:
-            was = describe(options["idempotency_seconds"])
-            raise InvalidRequest(f"idempotency_seconds: {was}, expected beside an idempotency_key")
+        options = _take_options(kwargs)
         request = self.build(*args, **kwargs)
         return Operation.find_submitter().submit(self, request, **options)
 
@@ -206,6 +252,42 @@ class Operation(Generic[P, R]):
         built = [self._build_item(index, item) for index, item in enumerate(requests)]
         submitter = Operation.find_submitter()
         return submitter.submit_many(self, built, deadline_seconds=deadline_seconds)
+
+    @overload
+    async def submit_async(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob[R]: ...
+
+    @overload
+    async def submit_async(
+        self,
+        /,
+        *args: Any,
+        idempotency_key: str,
+        idempotency_seconds: float = ...,
+        deadline_seconds: float | None = None,
+        **kwargs: Any,
+    ) -> AsyncJob[R]: ...
+
+    @overload
+    async def submit_async(
+        self, /, *args: Any, deadline_seconds: float, **kwargs: Any
+    ) -> AsyncJob[R]: ...
+
+    async def submit_async(self, /, *args: Any, **kwargs: Any) -> AsyncJob[R]:
+        """Submit the request from an event loop, with the options of `submit`.
+
+        It goes through the client of the innermost `async with producers.AsyncClient()`.
+        """
+        options = _take_options(kwargs)
+        request = self.build(*args, **kwargs)
+        return await Operation.find_async_submitter().submit(self, request, **options)
+
+    async def submit_many_async(
+        self, requests: Iterable[Any], *, deadline_seconds: float | None = None
+    ) -> Sequence[AsyncJob[R]]:
+        """Submit many requests from an event loop; see `submit_many`."""
+        built = [self._build_item(index, item) for index, item in enumerate(requests)]
+        submitter = Operation.find_async_submitter()
+        return await submitter.submit_many(self, built, deadline_seconds=deadline_seconds)
 
     @property
     def family(self) -> str:
@@ -267,6 +349,15 @@ class Operation(Generic[P, R]):
             "request": schema_of(self._request),
             "result": schema_of(self.result),
         }
+
+
+def _take_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of a submit out of its arguments."""
+    options: dict[str, Any] = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+    if "idempotency_seconds" in options and "idempotency_key" not in options:
+        was = describe(options["idempotency_seconds"])
+        raise InvalidRequest(f"idempotency_seconds: {was}, expected beside an idempotency_key")
+    return options
 
 
 def fields_of(value: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Replies: what a worker puts into a client's list when one of its jobs has ended."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +42,13 @@ class Reply:
         except ValueError:
             raise MessageError("reply: no size of an id, expected one and a blank") from None
         return cls(job_id, rest[end:] or None)
+
+
+def readable(raws: Iterable[bytes]) -> Iterator[Reply]:
+    """Yield the replies among `raws`; what is none tells nobody anything, and is looked up."""
+    for raw in raws:
+        with contextlib.suppress(MessageError):
+            yield Reply.from_bytes(raw)
 
 
 #: Lua: tells a list that `job` has ended as `meta`. A key of another type is left alone.

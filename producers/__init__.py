@@ -14,12 +14,17 @@ from contract.errors import (
     TransientError,
 )
 from contract.operation import Operation
+from producers.asynchronous import AsyncClient, AsyncJob, as_completed
+from producers.asynchronous.client import current as current_async
 from producers.client import Client, connect, current
 from producers.job import Job
 
 Operation.find_submitter = staticmethod(current)
+Operation.find_async_submitter = staticmethod(current_async)
 
 __all__ = [
+    "AsyncClient",
+    "AsyncJob",
     "BrokerUnavailable",
     "Client",
     "ComputeError",
@@ -33,6 +38,7 @@ __all__ = [
     "QueueFull",
     "ResultTimeout",
     "TransientError",
+    "as_completed",
     "connect",
     "current",
 ]

@@ -1,7 +1,6 @@
 """The client: carries requests to the workers of one deployment and finds their results."""
 
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,22 +10,20 @@ from typing import Any, Final, Self, TypeVar, overload
 import redis
 from celery import states
 
-from contract import batches, codec
-from contract.arrays import describe, summary
+from contract.arrays import describe
 from contract.deployment import Deployment
-from contract.envelope import HEADER, Envelope
-from contract.errors import BrokerUnavailable, InvalidRequest, MessageError, QueueFull
+from contract.errors import InvalidRequest
 from contract.families import operation as find_operation
-from contract.idempotency import DEFAULT_SECONDS, Once
-from contract.operation import Operation, Result, Submitter, fields_of
-from contract.payloads import InlinePayloads
+from contract.idempotency import DEFAULT_SECONDS
+from contract.operation import Operation, Result, Submitter
 from contract.results import read_meta
 from producers.forking import without_fork
 from producers.job import Job, check_seconds
 from producers.limits import Limits
+from producers.orders import ManyOrders, Order
 from producers.process import Process
+from producers.refusals import explaining, refusal
 from producers.replies import Ticket
-from producers.sending import NotSent
 
 R = TypeVar("R", bound=Result)
 T = TypeVar("T")
@@ -35,11 +32,7 @@ T = TypeVar("T")
 DEFAULT_TIMEOUT: Final = 300.0
 
 #: Seconds that a wish to cancel is kept for a job that waits in its queue.
-_CANCEL_SECONDS: Final = 24 * 3600
-
-
-#: What a refusal to submit adds where it is certain.
-_NOTHING: Final = "; nothing was enqueued"
+CANCEL_SECONDS: Final = 24 * 3600
 
 
 class Client:
@@ -72,7 +65,6 @@ class Client:
         self.deployment = Deployment.from_environment(url, prefix)
         self.timeout = timeout
         self.limits = Limits.from_environment(max_queue_length, max_queue_age_seconds)
-        self._payloads = InlinePayloads()
         self._processes: dict[int, Process] = {}
         #: An element for each `with` block that is open, in any thread.
         self._blocks: list[None] = []
@@ -98,41 +90,17 @@ class Client:
         the job. The error says whether the job may run all the same; then its second argument is
         the job's id.
         """
-        check_seconds("deadline_seconds", deadline_seconds)
-        every_field = fields_of(request)
-        fields, references = self._payloads.pack(every_field)
-        job_id = str(uuid.uuid4())
+        order = Order.of(operation, request, deadline_seconds, idempotency_key, idempotency_seconds)
 
         def send(process: Process) -> tuple[str, Ticket]:
-            until = process.until()
-            ticket = process.replies.ticket()
-            envelope = Envelope.submitted(
-                process.now(until),
-                deadline_seconds,
-                references,
-                idempotency_key=once.key if once else None,
-                idempotency_seconds=once.seconds if once else 0.0,
-                reply_to=ticket.name,
-            )
-            entry = process.draft(
-                operation.name,
-                operation.family,
-                kwargs=fields,
-                task_id=job_id,
-                serializer=codec.SERIALIZER,
-                headers={HEADER: envelope.to_header()},
-                argsrepr="()",
-                kwargsrepr=summary(fields),
-            )
-            return process.send(operation, job_id, entry, once, until), ticket
+            until, ticket = process.until(), process.replies.ticket()
+            entry = order.entry(process.draft, process.now(until), ticket.name)
+            return process.send(operation, order.job_id, entry, order.once, until), ticket
 
-        with self._explaining(operation, job_id):
-            once = None
-            if idempotency_key is not None:
-                once = Once.of(every_field, idempotency_key, idempotency_seconds)
+        with explaining(self.deployment, operation, order.job_id):
             found, ticket = self._use(send)
         # An earlier submit under the same key has a list of its own.
-        return self._job(operation, found, ticket if found == job_id else None)
+        return self._job(operation, found, ticket if found == order.job_id else None)
 
     def submit_many(
         self,
@@ -147,46 +115,22 @@ class Client:
         a limit of the queue's length counts messages. Where the broker may have accepted the jobs
         all the same, the error's second argument lists their ids.
         """
-        check_seconds("deadline_seconds", deadline_seconds)
-        items = [self._payloads.pack(fields_of(request))[0] for request in requests]
-        messages = [(str(uuid.uuid4()), part) for part in batches.parts(items)]
-        job_ids = [name for key, part in messages for name in batches.item_ids(key, len(part))]
+        orders = ManyOrders.of(operation, requests, deadline_seconds)
+        if not orders.messages:
+            return []
 
         def send(process: Process) -> list[Ticket]:
             until = process.until()
-            now = process.now(until)
-            tickets = [process.replies.ticket() for _ in job_ids]
-            reply_to = process.replies.name
-            process.send_many(
-                operation,
-                [
-                    process.draft(
-                        operation.name,
-                        operation.family,
-                        kwargs={batches.ITEMS: part},
-                        task_id=batch_id,
-                        serializer=codec.BATCH_SERIALIZER,
-                        headers={
-                            HEADER: Envelope.submitted(
-                                now, deadline_seconds, num_items=len(part), reply_to=reply_to
-                            ).to_header()
-                        },
-                        argsrepr="()",
-                        kwargsrepr=f"{len(part)} jobs, the first of {summary(part[0])}",
-                    )
-                    for batch_id, part in messages
-                ],
-                until,
-            )
+            tickets = [process.replies.ticket() for _ in orders.job_ids]
+            entries = orders.entries(process.draft, process.now(until), process.replies.name)
+            process.send_many(operation, entries, until)
             return tickets
 
-        if not messages:
-            return []
-        with self._explaining(operation, job_ids):
+        with explaining(self.deployment, operation, orders.job_ids):
             tickets = self._use(send)
         return [
             self._job(operation, job_id, ticket)
-            for job_id, ticket in zip(job_ids, tickets, strict=True)
+            for job_id, ticket in zip(orders.job_ids, tickets, strict=True)
         ]
 
     @overload
@@ -200,7 +144,7 @@ class Client:
 
         Raises `InvalidRequest` for an id that no job has, `KeyError` for an unknown operation.
         """
-        if not _is_id(job_id):
+        if not is_id(job_id):
             raise InvalidRequest(f"job_id: {describe(job_id)}, expected the id of a job")
         declared = find_operation(operation) if isinstance(operation, str) else operation
         return self._job(declared, job_id, None)
@@ -231,7 +175,7 @@ class Client:
     def cancel(self, job_id: str) -> None:
         """Ask for the job's end; workers look for the wish before and during a job."""
         key = self.deployment.cancel_key(job_id)
-        self._use(lambda here: here.redis.set(key, b"1", ex=_CANCEL_SECONDS))
+        self._use(lambda here: here.redis.set(key, b"1", ex=CANCEL_SECONDS))
 
     def close(self) -> None:
         """Give back the connections; the next call opens new ones."""
@@ -271,7 +215,7 @@ class Client:
                     continue
                 if isinstance(error, redis.RedisError):
                     process.drop_idle()  # they lead to the same broker, which may be gone
-                    raise self._refusal(error) from error
+                    raise refusal(self.deployment, error) from error
                 raise
 
     def _here(self) -> Process:
@@ -284,35 +228,9 @@ class Client:
         with without_fork():
             return self._processes.setdefault(pid, Process(self.deployment, self.limits))
 
-    @contextmanager
-    def _explaining(self, operation: Operation[Any, Any], job: str | list[str]) -> Iterator[None]:
-        """Raise, for what fails in this block, what the caller of a submit is to know."""
-        try:
-            yield
-        except codec.EncodeError as error:
-            raise MessageError(f"{operation.name}: {error}") from None
-        except NotSent as failure:
-            raise self._not_sent(failure, job) from failure.error
-        except BrokerUnavailable as refusal:  # before anything was to be sent
-            raise BrokerUnavailable(f"{refusal}{_NOTHING}") from refusal.__cause__
 
-    def _not_sent(self, failure: NotSent, job: str | list[str]) -> BrokerUnavailable | QueueFull:
-        refusal = self._refusal(failure.error)
-        if isinstance(refusal, QueueFull):
-            return refusal
-        if failure.may_have_arrived:
-            what = f"the job, as {job}" if isinstance(job, str) else f"the {len(job)} jobs"
-            return BrokerUnavailable(f"{refusal}; it may have accepted {what}", job)
-        return BrokerUnavailable(f"{refusal}{_NOTHING}")
-
-    def _refusal(self, error: Exception) -> BrokerUnavailable | QueueFull:
-        place = f"broker {self.deployment.safe_url}"
-        if isinstance(error, redis.exceptions.OutOfMemoryError):
-            return QueueFull(f"{place}: out of memory ({error})")
-        return BrokerUnavailable(f"{place}: {error}")
-
-
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
+    """Say whether a job may have this for its id."""
     try:
         return isinstance(value, str) and bool(value.encode())
     except UnicodeEncodeError:  # a lone surrogate, which no key holds

@@ -90,7 +90,7 @@ class Job(Generic[R]):
             try:
                 left = deadline - time.monotonic()
                 meta = self._results.wait(self.id, left, self._ticket)
-                known = _status(meta)
+                known = status_of(meta)
                 if meta["status"] == states.SUCCESS:
                     return self._read_result(meta["result"])
                 if meta["status"] in states.READY_STATES:
@@ -116,31 +116,18 @@ class Job(Generic[R]):
         "queued" also stands for an id that nobody knows (any more). A job shows as "running" once
         it reports progress, after about a quarter of a second; a short one goes right to its end.
         """
-        return _status(self._results.look(self.id))
+        return status_of(self._results.look(self.id))
 
     def progress(self) -> float:
         """Return the part of the work that is done, in [0, 1]; 1 after success."""
-        meta = self._results.look(self.id)
-        if meta["status"] == states.SUCCESS:
-            return 1.0
-        told = meta["result"]
-        done = told.get("progress") if isinstance(told, dict) else None
-        # In this order, for a result is input like any other: no NaN, and no int beyond all floats.
-        return float(min(done, 1)) if isinstance(done, int | float) and done > 0 else 0.0
+        return progress_of(self._results.look(self.id))
 
     def remaining_seconds(self) -> float | None:
         """Return the seconds that the work is expected to last still; 0 after the job's end.
 
         None where nobody knows: before the job runs, and in its first moments.
         """
-        meta = self._results.look(self.id)
-        if meta["status"] in states.READY_STATES:
-            return 0.0
-        told = meta["result"]
-        left = told.get("remaining_seconds") if isinstance(told, dict) else None
-        if isinstance(left, bool) or not isinstance(left, int | float) or not 0 <= left < _LONGEST:
-            return None
-        return float(left)
+        return remaining_seconds_of(self._results.look(self.id))
 
     def cancel(self) -> None:
         """Ask for the job's end: a queued job will not run, a running one stops at its next step.
@@ -173,5 +160,27 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _status(meta: dict[str, Any]) -> str:
+def status_of(meta: dict[str, Any]) -> str:
+    """Return what a job's raw meta says of it in a word; see `Job.status`."""
     return _STATUS.get(meta["status"], "running")
+
+
+def progress_of(meta: dict[str, Any]) -> float:
+    """Return what a job's raw meta says of its progress, in [0, 1]; 1 after success."""
+    if meta["status"] == states.SUCCESS:
+        return 1.0
+    told = meta["result"]
+    done = told.get("progress") if isinstance(told, dict) else None
+    # In this order, for a result is input like any other: no NaN, and no int beyond all floats.
+    return float(min(done, 1)) if isinstance(done, int | float) and done > 0 else 0.0
+
+
+def remaining_seconds_of(meta: dict[str, Any]) -> float | None:
+    """Return what a job's raw meta says of the time it still takes; see `Job`."""
+    if meta["status"] in states.READY_STATES:
+        return 0.0
+    told = meta["result"]
+    left = told.get("remaining_seconds") if isinstance(told, dict) else None
+    if isinstance(left, bool) or not isinstance(left, int | float) or not 0 <= left < _LONGEST:
+        return None
+    return float(left)

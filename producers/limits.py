@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-import redis
-
 from contract.arrays import describe
 from contract.clock import BrokerClock
 from contract.deployment import Deployment
@@ -83,6 +81,16 @@ def _from(variable: str, read: Callable[[str], N], expected: str) -> N | None:
     return number
 
 
+@dataclass(frozen=True)
+class Look:
+    """A look at a queue that has begun."""
+
+    queue: str
+    began: float
+    #: Jobs that had arrived then.
+    arrived: int
+
+
 @dataclass
 class _View:
     """What a look at a queue showed."""
@@ -104,7 +112,7 @@ class Gate:
     """
 
     def __init__(
-        self, client: "redis.Redis", deployment: Deployment, limits: Limits, clock: BrokerClock
+        self, client: Any, deployment: Deployment, limits: Limits, clock: BrokerClock
     ) -> None:
         """Look through `client`; nothing is looked at where there are no limits."""
         self._client = client
@@ -126,7 +134,7 @@ class Gate:
         if self._limits == Limits():
             yield
             return
-        if self._is_due(queue):
+        if self.is_due(queue):
             self._look(queue)
         with self._lock:
             view = self._views[queue]
@@ -141,7 +149,10 @@ class Gate:
             with self._lock:
                 self._arrived[queue] += 1
 
-    def _is_due(self, queue: str) -> bool:
+    def is_due(self, queue: str) -> bool:
+        """Say whether `admit` looks at the queue first."""
+        if self._limits == Limits():
+            return False
         view, now = self._views.get(queue), time.monotonic()
         if view is None:
             return True
@@ -159,26 +170,33 @@ class Gate:
         return ""
 
     def _look(self, queue: str) -> None:
-        key = self._deployment.queue_key(queue)
-        began = time.monotonic()
-        with self._lock:
-            arrived = self._arrived[queue]
         with self._client.pipeline(transaction=False) as pipe:
-            for ending in ("", *_LOWER_PRIORITIES):
-                pipe.llen(key + ending)
-            if self._limits.max_age_seconds is not None:
-                pipe.lindex(key, -1)  # workers take from the right
-            *lengths, last = (*pipe.execute(), None)[:5]
+            look = self.ask(queue, pipe)
+            self.note(look, pipe.execute())
+
+    def ask(self, queue: str, pipe: Any) -> "Look":
+        """Put into a pipeline what a look at a queue asks; `note` takes the answers."""
+        key = self._deployment.queue_key(queue)
+        for ending in ("", *_LOWER_PRIORITIES):
+            pipe.llen(key + ending)
+        if self._limits.max_age_seconds is not None:
+            pipe.lindex(key, -1)  # workers take from the right
+        with self._lock:
+            return Look(queue, time.monotonic(), self._arrived[queue])
+
+    def note(self, look: "Look", answers: list[Any]) -> None:
+        """Take in what a look has shown."""
         ended = time.monotonic()
+        *lengths, last = (*answers, None)[:5]
         age_seconds = self._age(last)
         with self._lock:
-            self._views[queue] = _View(
+            self._views[look.queue] = _View(
                 looked_at=ended,
-                ends_at=ended + max(LOOK_SECONDS, _LOOKS_SHARE * (ended - began)),
+                ends_at=ended + max(LOOK_SECONDS, _LOOKS_SHARE * (ended - look.began)),
                 length=sum(lengths),
                 age_seconds=age_seconds,
                 # What arrived during the look may have been seen: rather too many than too few.
-                num_sent=self._admitted[queue] - arrived,
+                num_sent=self._admitted[look.queue] - look.arrived,
             )
 
     def _age(self, entry: Any) -> float:

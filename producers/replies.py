@@ -12,7 +12,7 @@ from typing import Any, Final
 import redis
 
 from contract.deployment import Deployment
-from contract.replies import WAITING_SECONDS, Reply
+from contract.replies import WAITING_SECONDS, Reply, readable
 
 #: Longest wait for a reply, in seconds: one that was lost costs no more than this.
 NAP_SECONDS: Final = 2.0
@@ -21,11 +21,11 @@ NAP_SECONDS: Final = 2.0
 _DOZE_SECONDS: Final = 0.25
 
 #: Seconds from a submit in which a reply is waited for without a look at the result before.
-_FRESH_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 1.0
 
 #: Replies that are read at once, and that are kept for jobs which nobody waits for yet.
-_READ_AT_ONCE: Final = 500
-_MAX_KEPT: Final = 10_000
+READ_AT_ONCE: Final = 500
+MAX_KEPT: Final = 10_000
 
 
 @dataclass
@@ -38,6 +38,11 @@ class Ticket:
     submitted_at: float
     #: Whether the reply has come and was handed out.
     is_spent: bool = False
+
+
+def new_name() -> str:
+    """Return the name of a list that nobody else has."""
+    return f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
 class _Waiter:
@@ -60,7 +65,7 @@ class Replies:
 
     def __init__(self, client: "redis.Redis", deployment: Deployment) -> None:
         """Name a new list; nothing is written."""
-        self.name = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(8)}"
+        self.name = new_name()
         self._client = client
         self._deployment = deployment
         self._key = deployment.replies_key(self.name)
@@ -86,7 +91,7 @@ class Replies:
         with self._lock:
             was_dropped = self._dropped_at > ticket.submitted_at
             is_kept = job_id in self._kept
-        if is_kept or not (ticket.is_spent or was_dropped or age_seconds > _FRESH_SECONDS):
+        if is_kept or not (ticket.is_spent or was_dropped or age_seconds > FRESH_SECONDS):
             return None
         return self.stored(job_id)
 
@@ -156,20 +161,19 @@ class Replies:
     def _read(self, seconds: float) -> None:
         """Wait for replies and hand them out."""
         answer: Any = self._client.blmpop(
-            max(seconds, 0.001), 1, self._key, direction="LEFT", count=_READ_AT_ONCE
+            max(seconds, 0.001), 1, self._key, direction="LEFT", count=READ_AT_ONCE
         )
         if answer is None:
             return
-        replies = [Reply.from_bytes(raw) for raw in answer[1]]
         with self._lock:
-            for reply in replies:
+            for reply in readable(answer[1]):
                 self._hand_out(reply)
 
     def _hand_out(self, reply: Reply) -> None:
         waiters = self._waiters.get(reply.job_id)
         if waiters is None:
             self._kept[reply.job_id] = reply
-            if len(self._kept) > _MAX_KEPT:
+            if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
                 self._dropped_at = time.monotonic()
             return

@@ -13,16 +13,16 @@ from contract.outages import is_passing
 T = TypeVar("T")
 
 #: Pauses before each try to send on a connection that broke, in seconds.
-_PAUSES: Final = (0.0, 0.0, 0.1, 0.2)
+PAUSES: Final = (0.0, 0.0, 0.1, 0.2)
 
 #: Seconds within which a connection that was idle must answer before anything is sent on it.
-_PROBE_SECONDS: Final = 1.0
+PROBE_SECONDS: Final = 1.0
 
 #: Seconds that an answer gets even where time is up.
-_LEAST_SECONDS: Final = 1.0
+LEAST_SECONDS: Final = 1.0
 
 #: Bytes of an entry that are worth a second more: on a slow network, and making it is paid, too.
-_BYTES_PER_SECOND: Final = 1e7
+BYTES_PER_SECOND: Final = 1e7
 
 
 class NotSent(Exception):
@@ -52,7 +52,7 @@ class Sender:
 
     def send(self, queue_key: str, *entries: str, until: float) -> None:
         """Put entries into a queue, all or none; raises `NotSent`."""
-        until += sum(map(len, entries)) / _BYTES_PER_SECOND
+        until += sum(map(len, entries)) / BYTES_PER_SECOND
         self._try(lambda line: line.write(("LPUSH", queue_key, *entries)), until)
 
     def send_once(
@@ -91,13 +91,13 @@ class Sender:
                     raise done[1]
                 return value
 
-        return self._try(act, until + len(entry) / _BYTES_PER_SECOND)
+        return self._try(act, until + len(entry) / BYTES_PER_SECOND)
 
     def _try(self, act: "Callable[[_Line], T]", until: float) -> T:
         """Do `act` on a connection, again on a new one where that broke, until time is up."""
         may_have_arrived = False
         failure: Exception = redis.ConnectionError("too many threads wait for a connection")
-        for pause in _PAUSES:
+        for pause in PAUSES:
             time.sleep(pause)
             line = None
             try:
@@ -141,7 +141,7 @@ def _check(connection: Any) -> None:
     """
     if time.monotonic() > connection.next_health_check:
         connection.send_command("PING", check_health=False)
-        if not connection.can_read(timeout=_PROBE_SECONDS):
+        if not connection.can_read(timeout=PROBE_SECONDS):
             raise redis.TimeoutError("an idle connection leads nowhere")
         connection.read_response()
 
@@ -168,7 +168,7 @@ class _Line:
 
     def _answer(self) -> Any:
         # A connection's own patience begins anew with each answer. Some is left in any case.
-        patience = max(_LEAST_SECONDS, self._until - time.monotonic())
+        patience = max(LEAST_SECONDS, self._until - time.monotonic())
         if not self._connection.can_read(timeout=patience):
             raise redis.TimeoutError("no answer in time")
         return self._connection.read_response()

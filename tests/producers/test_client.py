@@ -31,7 +31,7 @@ from contract.errors import (
     ResultTimeout,
 )
 from gristmill.server import EmbeddedServer, free_port
-from producers import Client, mcts
+from producers import Client, mcts, orders
 from producers import client as client_module
 from producers import process as process_module
 
@@ -125,7 +125,7 @@ def test_arrays_that_no_message_holds_are_refused_before_the_wire(client: Client
 
 
 def test_what_the_codec_refuses_is_a_message_error(client: Client, raw, monkeypatch) -> None:
-    monkeypatch.setattr(client._payloads, "pack", lambda fields: ({"visits": object()}, {}))
+    monkeypatch.setattr(orders._payloads, "pack", lambda fields: ({"visits": object()}, {}))
     with pytest.raises(MessageError, match="object cannot travel"):
         client.submit(OPERATION, REQUEST)
     assert queued(raw, client.deployment.prefix) == []

@@ -318,7 +318,7 @@ def test_who_cannot_know_says_so_and_may_ask_again_by_the_key(client, raw, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(sending._Line, "write", cut)
-        patch.setattr(sending, "_PAUSES", (0.0,))
+        patch.setattr(sending, "PAUSES", (0.0,))
         with pytest.raises(BrokerUnavailable, match="it may have accepted the job, as ") as caught:
             OPERATION.submit(**FIELDS, idempotency_key="k")
     assert OPERATION.submit(**FIELDS, idempotency_key="k").id == caught.value.args[1]

@@ -118,7 +118,7 @@ def test_a_lost_reply_costs_a_nap(listener, raw, deployment, monkeypatch) -> Non
 
 
 def test_replies_beyond_what_is_kept_are_looked_up(listener, raw, deployment, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_MAX_KEPT", 3)
+    monkeypatch.setattr(module, "MAX_KEPT", 3)
     tickets = [listener.ticket() for _ in range(8)]
     for number in range(8):
         end(raw, deployment, str(number), listener.name, META + str(number).encode())

@@ -230,7 +230,7 @@ def test_who_submits_into_silence_knows_that_the_job_may_run(server, road) -> No
 
 
 def test_a_submit_on_connections_that_lead_nowhere_finds_a_new_one(server, road, monkeypatch):
-    monkeypatch.setattr(sending, "_PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(sending, "PROBE_SECONDS", 0.3)
     proxy, client = road
     client.submit(OPERATION, REQUEST)
     pool = client._here().redis.connection_pool
@@ -264,7 +264,7 @@ def test_a_submit_to_a_broker_that_pauses_ends_in_time(server: EmbeddedServer) -
 
 
 def test_a_large_message_gets_the_time_that_it_takes(server: EmbeddedServer, monkeypatch) -> None:
-    monkeypatch.setattr(sending, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(sending, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(Process, "until", staticmethod(time.monotonic))  # no time but for its size
     values = np.zeros(3_000_000)
     with Client(server.url) as client, redis.Redis.from_url(server.url) as raw:
