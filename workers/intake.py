@@ -196,6 +196,9 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     def take(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         refusal = _given_up(app, message) or _look(message, body)
         if refusal is None:
+            if not task.acks_late:
+                # Acknowledged as it begins: from then on it is kept nowhere, and nobody is fenced.
+                message.headers.pop(DELIVERY, None)
             if body is None:
                 # Celery would decode the body here, in the parent, to send the arguments through
                 # the pipe a second time. The child decodes it, under our limits.

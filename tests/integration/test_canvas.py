@@ -84,6 +84,14 @@ def test_a_job_that_is_tried_again_ends_with_its_last_try(stock: Celery) -> None
     assert stock.send_task("user.flaky").get(timeout=20) == 1
 
 
+def test_a_task_that_is_acknowledged_before_it_runs_ends(stock: Celery) -> None:
+    early = stock.signature("user.early", (0.5,))
+    assert early.apply_async().get(timeout=20) == 0.5
+    chain_of_two = chain(early, stock.signature("user.add", (1.0,)))
+    assert chain_of_two.apply_async().get(timeout=20) == 1.5
+    assert chord([early, early.clone()], stock.signature("user.total")).delay().get(timeout=20) == 1
+
+
 def test_a_task_whose_result_nobody_wants_stores_none(stock: Celery, worker: Worker) -> None:
     silent = stock.send_task("user.silent")
     asked = stock.send_task("user.add", (1.0, 2.0), ignore_result=True)

@@ -33,6 +33,13 @@ def fail(*_: object) -> None:
     raise ValueError("as it should")
 
 
+@app.task(name="user.early", acks_late=False)
+def early(seconds: float) -> float:
+    """Be acknowledged before it begins, and wait until Redis has forgotten the message."""
+    time.sleep(seconds)
+    return seconds
+
+
 @app.task(name="user.flaky", bind=True, max_retries=2)
 def flaky(self) -> int:
     """Succeed at the second try."""
